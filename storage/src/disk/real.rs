@@ -1,0 +1,130 @@
+//! The operating system's disk.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{Disk, DiskError, File, Mode, Operation};
+
+/// Files of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl RealDisk {
+    /// Bytes that an unprivileged process can still write below `folder`, and bytes in all.
+    pub fn space(folder: &Path) -> Result<(u64, u64), DiskError> {
+        let stat = rustix::fs::statvfs(folder)
+            .map_err(|errno| DiskError::of(Operation::Size, folder)(errno.into()))?;
+        let block = stat.f_frsize;
+        Ok((stat.f_bavail.saturating_mul(block), stat.f_blocks.saturating_mul(block)))
+    }
+}
+
+struct RealFile {
+    file: fs::File,
+    path: PathBuf,
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, mode: Mode) -> Result<Box<dyn File>, DiskError> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match mode {
+            Mode::Read => {}
+            Mode::Write => {
+                options.write(true);
+            }
+            Mode::Create => {
+                options.write(true).create(true).truncate(true);
+            }
+        }
+        let file = options.open(path).map_err(DiskError::of(Operation::Open, path))?;
+        Ok(Box::new(RealFile { file, path: path.to_owned() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        fs::rename(from, to).map_err(DiskError::of(Operation::Rename, from))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), DiskError> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(DiskError::of(Operation::Remove, path)(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn list(&self, folder: &Path) -> Result<Vec<String>, DiskError> {
+        let of = || DiskError::of(Operation::List, folder);
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(of()(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.push(entry.map_err(of())?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn create_folder(&self, folder: &Path) -> Result<(), DiskError> {
+        fs::create_dir_all(folder).map_err(DiskError::of(Operation::CreateFolder, folder))
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<(), DiskError> {
+        let sync = || fs::File::open(folder)?.sync_all();
+        sync().map_err(DiskError::of(Operation::SyncFolder, folder))
+    }
+}
+
+impl RealFile {
+    fn of(&self, operation: Operation) -> impl FnOnce(std::io::Error) -> DiskError {
+        DiskError::of(operation, &self.path)
+    }
+}
+
+impl File for RealFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, DiskError> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.of(Operation::Read)(error)),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
+        self.file.write_all_at(bytes, offset).map_err(self.of(Operation::Write))
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        self.file.sync_data().map_err(self.of(Operation::Sync))
+    }
+
+    fn resize(&self, bytes: u64) -> Result<(), DiskError> {
+        let size = self.size()?;
+        if bytes <= size {
+            return self.file.set_len(bytes).map_err(self.of(Operation::Resize));
+        }
+        let flags = rustix::fs::FallocateFlags::empty();
+        match rustix::fs::fallocate(&self.file, flags, size, bytes - size) {
+            Ok(()) => Ok(()),
+            // Some file systems cannot reserve; the size is set all the same.
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                self.file.set_len(bytes).map_err(self.of(Operation::Resize))
+            }
+            Err(errno) => Err(self.of(Operation::Resize)(errno.into())),
+        }
+    }
+
+    fn size(&self) -> Result<u64, DiskError> {
+        Ok(self.file.metadata().map_err(self.of(Operation::Size))?.len())
+    }
+}

@@ -1,0 +1,360 @@
+//! A disk in memory that keeps what was written apart from what was synced, fails at any chosen
+//! call, and after a crash keeps some of the unsynced writes, torn at sectors and reordered.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Disk, DiskError, File, Mode, Operation};
+
+const SECTOR_BYTES: u64 = 512;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct SimulatedDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    contents: Vec<Content>,
+    names: BTreeMap<PathBuf, usize>,
+    synced_names: BTreeMap<PathBuf, usize>,
+    unsynced_names: Vec<NameChange>,
+    /// Calls that change the disk, so far.
+    calls: u64,
+    /// The call at which the machine dies.
+    crash_at: Option<u64>,
+    /// Bytes that fit; writes beyond fail with `StorageFull`.
+    capacity: Option<u64>,
+}
+
+#[derive(Clone, Default)]
+struct Content {
+    current: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: Vec<Change>,
+}
+
+#[derive(Clone)]
+enum Change {
+    Write { offset: u64, bytes: Vec<u8> },
+    Resize { bytes: u64 },
+}
+
+#[derive(Clone)]
+struct NameChange {
+    folder: PathBuf,
+    removed: Option<PathBuf>,
+    added: Option<(PathBuf, usize)>,
+}
+
+impl SimulatedDisk {
+    /// An empty disk.
+    pub fn new() -> SimulatedDisk {
+        SimulatedDisk::default()
+    }
+
+    /// Lets the machine die at the given call that changes the disk, counted from now.
+    pub fn crash_after(&self, calls: u64) {
+        self.with(|state| state.crash_at = Some(state.calls + calls));
+    }
+
+    /// Calls that changed the disk so far.
+    pub fn calls(&self) -> u64 {
+        self.with(|state| state.calls)
+    }
+
+    /// Whether the machine is dead.
+    pub fn is_crashed(&self) -> bool {
+        self.with(|state| state.is_crashed())
+    }
+
+    /// Limits the bytes of all files together, or lifts the limit.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.with(|state| state.capacity = bytes);
+    }
+
+    /// The disk as the next start finds it: all that was synced, and by `seed` some of the rest.
+    #[must_use]
+    pub fn after_crash(&self, seed: u64) -> SimulatedDisk {
+        let mut coin = Coin(seed | 1);
+        let state = self.with(|state| {
+            let mut names = state.synced_names.clone();
+            for change in state.unsynced_names.iter().filter(|_| coin.toss()) {
+                change.apply(&mut names);
+            }
+            let contents = state.contents.iter().map(|content| content.survive(&mut coin)).collect();
+            State { contents, synced_names: names.clone(), names, ..State::default() }
+        });
+        SimulatedDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Flips one bit of a file, as a bad sector would.
+    pub fn flip_bit(&self, path: &Path, offset: u64) {
+        self.with(|state| {
+            let Some(id) = state.names.get(path).copied() else { return };
+            let Some(content) = state.contents.get_mut(id) else { return };
+            for bytes in [&mut content.current, &mut content.synced] {
+                if let Some(byte) = usize::try_from(offset).ok().and_then(|at| bytes.get_mut(at)) {
+                    *byte ^= 1;
+                }
+            }
+        });
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts a call that changes the disk; fails it when the machine is dead.
+    fn change<T>(
+        &self,
+        operation: Operation,
+        path: &Path,
+        act: impl FnOnce(&mut State) -> Result<T, io::ErrorKind>,
+    ) -> Result<T, DiskError> {
+        self.with(|state| {
+            state.calls += 1;
+            if state.is_crashed() {
+                return Err(io::Error::other("the simulated machine is dead"));
+            }
+            act(state).map_err(io::Error::from)
+        })
+        .map_err(DiskError::of(operation, path))
+    }
+}
+
+impl State {
+    fn is_crashed(&self) -> bool {
+        self.crash_at.is_some_and(|at| self.calls >= at)
+    }
+
+    fn rename(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.unsynced_names.push(change);
+    }
+
+    fn grow(&self, id: usize, bytes: u64) -> Result<(), io::ErrorKind> {
+        let Some(capacity) = self.capacity else { return Ok(()) };
+        let size = |content: &Content| content.current.len() as u64;
+        let others: u64 = self
+            .names
+            .values()
+            .filter(|other| **other != id)
+            .filter_map(|other| self.contents.get(*other))
+            .map(size)
+            .sum();
+        let own = self.contents.get(id).map_or(0, size);
+        if bytes > own && others + bytes > capacity {
+            return Err(io::ErrorKind::StorageFull);
+        }
+        Ok(())
+    }
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        if let Some(removed) = &self.removed {
+            names.remove(removed);
+        }
+        if let Some((path, id)) = &self.added {
+            names.insert(path.clone(), *id);
+        }
+    }
+}
+
+impl Content {
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.current);
+        self.unsynced.push(change);
+    }
+
+    fn survive(&self, coin: &mut Coin) -> Content {
+        let mut synced = self.synced.clone();
+        for change in &self.unsynced {
+            match change {
+                Change::Resize { .. } if coin.toss() => change.apply(&mut synced),
+                Change::Resize { .. } => {}
+                Change::Write { offset, bytes } => tear(*offset, bytes, coin, &mut synced),
+            }
+        }
+        Content { current: synced.clone(), synced, unsynced: Vec::new() }
+    }
+}
+
+/// Keeps some sectors of a write.
+fn tear(offset: u64, bytes: &[u8], coin: &mut Coin, content: &mut Vec<u8>) {
+    let mut at = offset;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let room = usize::try_from(SECTOR_BYTES - at % SECTOR_BYTES).unwrap_or(1);
+        let (sector, after) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+        if coin.toss() {
+            Change::Write { offset: at, bytes: sector.to_vec() }.apply(content);
+        }
+        at += sector.len() as u64;
+        rest = after;
+    }
+}
+
+impl Change {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Change::Resize { bytes } => content.resize(usize::try_from(*bytes).unwrap_or(0), 0),
+            Change::Write { offset, bytes } => {
+                let start = usize::try_from(*offset).unwrap_or(usize::MAX);
+                let end = start.saturating_add(bytes.len());
+                if content.len() < end {
+                    content.resize(end, 0);
+                }
+                if let Some(place) = content.get_mut(start..end) {
+                    place.copy_from_slice(bytes);
+                }
+            }
+        }
+    }
+}
+
+/// A coin that falls the same way for the same seed (xorshift64*).
+struct Coin(u64);
+
+impl Coin {
+    fn toss(&mut self) -> bool {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 63 == 1
+    }
+}
+
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    id: usize,
+    path: PathBuf,
+}
+
+impl Disk for SimulatedDisk {
+    fn open(&self, path: &Path, mode: Mode) -> Result<Box<dyn File>, DiskError> {
+        let id = match mode {
+            Mode::Read | Mode::Write => self
+                .with(|state| state.names.get(path).copied().ok_or(io::ErrorKind::NotFound))
+                .map_err(|kind| DiskError::of(Operation::Open, path)(kind.into()))?,
+            Mode::Create => self.change(Operation::Open, path, |state| {
+                let id = state.contents.len();
+                state.contents.push(Content::default());
+                let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+                let added = Some((path.to_owned(), id));
+                state.rename(NameChange { folder, removed: None, added });
+                Ok(id)
+            })?,
+        };
+        Ok(Box::new(SimulatedFile { disk: self.clone(), id, path: path.to_owned() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.change(Operation::Rename, from, |state| {
+            let id = state.names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
+            let folder = to.parent().unwrap_or(Path::new("")).to_owned();
+            let (removed, added) = (Some(from.to_owned()), Some((to.to_owned(), id)));
+            state.rename(NameChange { folder, removed, added });
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), DiskError> {
+        self.change(Operation::Remove, path, |state| {
+            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+            state.rename(NameChange { folder, removed: Some(path.to_owned()), added: None });
+            Ok(())
+        })
+    }
+
+    fn list(&self, folder: &Path) -> Result<Vec<String>, DiskError> {
+        Ok(self.with(|state| {
+            let below = state.names.keys().filter_map(|path| path.strip_prefix(folder).ok());
+            let names = below.filter_map(|path| path.components().next());
+            let mut names: Vec<String> =
+                names.map(|name| name.as_os_str().to_string_lossy().into_owned()).collect();
+            names.dedup();
+            names
+        }))
+    }
+
+    fn create_folder(&self, _: &Path) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<(), DiskError> {
+        self.change(Operation::SyncFolder, folder, |state| {
+            let changes = std::mem::take(&mut state.unsynced_names);
+            let (synced, rest) = changes.into_iter().partition(|change| change.folder == folder);
+            state.unsynced_names = rest;
+            let synced: Vec<NameChange> = synced;
+            for change in &synced {
+                change.apply(&mut state.synced_names);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl File for SimulatedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, DiskError> {
+        Ok(self.disk.with(|state| {
+            let content = state.contents.get(self.id).map_or(&[][..], |file| &file.current);
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let rest = content.get(start..).unwrap_or_default();
+            let count = rest.len().min(buffer.len());
+            if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+                to.copy_from_slice(from);
+            }
+            count
+        }))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
+        let crashed = self.disk.change(Operation::Write, &self.path, |state| {
+            state.grow(self.id, offset + bytes.len() as u64)?;
+            Ok(())
+        });
+        // The write that the machine dies in may be on the disk in part.
+        if crashed.is_ok() || self.disk.with(|state| state.crash_at == Some(state.calls)) {
+            self.apply(Change::Write { offset, bytes: bytes.to_vec() });
+        }
+        crashed
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        self.disk.change(Operation::Sync, &self.path, |state| {
+            if let Some(content) = state.contents.get_mut(self.id) {
+                content.synced = content.current.clone();
+                content.unsynced.clear();
+            }
+            Ok(())
+        })
+    }
+
+    fn resize(&self, bytes: u64) -> Result<(), DiskError> {
+        self.disk.change(Operation::Resize, &self.path, |state| state.grow(self.id, bytes))?;
+        self.apply(Change::Resize { bytes });
+        Ok(())
+    }
+
+    fn size(&self) -> Result<u64, DiskError> {
+        Ok(self.disk.with(|state| {
+            state.contents.get(self.id).map_or(0, |content| content.current.len() as u64)
+        }))
+    }
+}
+
+impl SimulatedFile {
+    fn apply(&self, change: Change) {
+        self.disk.with(|state| {
+            if let Some(content) = state.contents.get_mut(self.id) {
+                content.change(change);
+            }
+        });
+    }
+}

@@ -1,0 +1,62 @@
+//! What goes in comes out, newest first, also after a restart and after the folder was destroyed.
+
+use super::*;
+use crate::model::{Header, Receipt, Transaction};
+
+fn block(number: u64, sender: u8) -> Block {
+    let transaction = Transaction {
+        hash: B256::repeat_byte(number as u8),
+        from: Address::repeat_byte(sender),
+        to: Some(Address::repeat_byte(9)),
+        ..Transaction::default()
+    };
+    let hash = B256::repeat_byte(0x80 | number as u8);
+    Block {
+        header: Header { number, hash, ..Header::default() },
+        transactions: vec![transaction],
+        receipts: Some(vec![Receipt::default()]),
+        withdrawals: None,
+    }
+}
+
+#[test]
+fn lookups_find_the_last_place_and_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    let index = Index::open(&path).unwrap();
+    let (one, two) = (block(1, 1), block(2, 1));
+    index.insert(&[(Lsn(4), &one), (Lsn(5), &two)], Lsn(6)).unwrap();
+    index.persist().unwrap();
+    drop(index);
+    let index = Index::open(&path).unwrap();
+    assert_eq!(index.indexed(), Lsn(6));
+    assert_eq!(index.block_by_hash(one.header.hash).unwrap(), Some(Lsn(4)));
+    assert_eq!(index.block_by_number(2).unwrap(), Some(Lsn(5)));
+    assert_eq!(index.block_by_number(3).unwrap(), None);
+    let place = index.transaction(B256::repeat_byte(2)).unwrap();
+    assert_eq!(place, Some(Place { lsn: Lsn(5), at: 0 }));
+    let numbers = |address, before| -> Vec<u64> {
+        let found = index.by_address(Address::repeat_byte(address), before, 10).unwrap();
+        found.iter().map(|(touch, _)| touch.block_number).collect()
+    };
+    assert_eq!(numbers(9, u64::MAX), [2, 1]);
+    assert_eq!(numbers(9, 2), [1]);
+    assert!(numbers(1, 1).is_empty());
+    assert!(numbers(7, u64::MAX).is_empty());
+}
+
+#[test]
+fn a_destroyed_index_is_set_aside_and_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    drop(Index::open(&path).unwrap());
+    for entry in std::fs::read_dir(&path).unwrap() {
+        let entry = entry.unwrap().path();
+        if entry.is_file() {
+            std::fs::write(&entry, b"garbage").unwrap();
+        }
+    }
+    let index = Index::open(&path).unwrap();
+    assert_eq!(index.indexed(), Lsn::ZERO);
+    assert!(path.with_extension("damaged").is_dir());
+}

@@ -1,0 +1,12 @@
+//! How far an exporter has come.
+
+use crate::model::Lsn;
+
+/// An exporter's position in a chain's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cursor {
+    /// The sink holds all records up to this one durably (INV-5).
+    pub exported: Lsn,
+    /// The batch that was being sent ends here; after a crash the same batch is sent (INV-7).
+    pub intent: Option<Lsn>,
+}

@@ -1,0 +1,265 @@
+//! A block with its transactions, receipts, logs and withdrawals, without loss.
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::json::write_list;
+use super::object::{Linked, Object, keep, write_key};
+use super::{
+    BlockRef, Header, LogLinks, Receipt, ReceiptLinks, Transaction, TransactionLinks, Withdrawal,
+    WithdrawalLinks, HeaderLinks,
+};
+
+/// A block as a provider gave it, receipts included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    /// The header and what JSON-RPC puts beside it.
+    pub header: Header,
+    /// Transactions in order.
+    pub transactions: Vec<Transaction>,
+    /// Receipts in the same order, where known.
+    pub receipts: Option<Vec<Receipt>>,
+    /// Withdrawals in order; none before Shanghai.
+    pub withdrawals: Option<Vec<Withdrawal>>,
+}
+
+/// Why a block and its receipts do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// A field that only repeats where the object stands says something else.
+    #[error("{object} {position} of block {block} stands elsewhere by its `{field}`")]
+    Elsewhere {
+        /// `transaction`, `receipt` or `log`.
+        object: &'static str,
+        /// Position in the block, for a log the receipt's.
+        position: usize,
+        /// The block.
+        block: BlockRef,
+        /// The field that differs.
+        field: &'static str,
+    },
+    /// There must be one receipt per transaction.
+    #[error("block {block} has {transactions} transactions but {receipts} receipts")]
+    Count {
+        /// The block.
+        block: BlockRef,
+        /// Transactions.
+        transactions: usize,
+        /// Receipts.
+        receipts: usize,
+    },
+}
+
+/// `eth_getBlockBy...` as read: the block without receipts, and the links that it claims.
+#[derive(Debug, Default)]
+pub struct BlockParts {
+    header: Header,
+    transactions: Vec<Linked<Transaction>>,
+    withdrawals: Option<Vec<Withdrawal>>,
+}
+
+impl BlockParts {
+    /// The block that this is a part of.
+    pub fn block_ref(&self) -> BlockRef {
+        BlockRef { number: self.header.number, hash: self.header.hash }
+    }
+
+    /// The transactions' hashes, to ask for single receipts.
+    pub fn transaction_hashes(&self) -> impl Iterator<Item = alloy_primitives::B256> {
+        self.transactions.iter().map(|transaction| transaction.value.hash)
+    }
+
+    /// Joins the receipts to the block after comparing every link.
+    pub fn join(self, receipts: Option<Vec<Linked<Receipt>>>) -> Result<Block, LinkError> {
+        let block_ref = self.block_ref();
+        let mut block = Block {
+            header: self.header,
+            transactions: Vec::with_capacity(self.transactions.len()),
+            receipts: None,
+            withdrawals: self.withdrawals,
+        };
+        for (position, mut transaction) in self.transactions.into_iter().enumerate() {
+            let expected = block.transaction_links(position);
+            if transaction.value.is_state_sync() {
+                transaction.value.keep_differing(&transaction.links, &expected);
+                block.transactions.push(transaction.value);
+                continue;
+            }
+            if let Some(field) = transaction.value.differing(&transaction.links, &expected) {
+                let object = "transaction";
+                return Err(LinkError::Elsewhere { object, position, block: block_ref, field });
+            }
+            block.transactions.push(transaction.value);
+        }
+        let Some(receipts) = receipts else { return Ok(block) };
+        if receipts.len() != block.transactions.len() {
+            let (transactions, receipts) = (block.transactions.len(), receipts.len());
+            return Err(LinkError::Count { block: block_ref, transactions, receipts });
+        }
+        let mut list = Vec::with_capacity(receipts.len());
+        for (position, receipt) in receipts.into_iter().enumerate() {
+            list.push(block.settle(position, receipt)?);
+        }
+        block.receipts = Some(list);
+        Ok(block)
+    }
+}
+
+impl Block {
+    /// Number and hash.
+    pub fn block_ref(&self) -> BlockRef {
+        BlockRef { number: self.header.number, hash: self.header.hash }
+    }
+
+    /// The receipt of a transaction, where known.
+    pub fn receipt(&self, position: usize) -> Option<&Receipt> {
+        self.receipts.as_ref()?.get(position)
+    }
+
+    /// All logs in order with their transaction's position.
+    pub fn logs(&self) -> impl Iterator<Item = (usize, &super::Log)> {
+        let receipts = self.receipts.iter().flatten().enumerate();
+        receipts.flat_map(|(at, receipt)| receipt.logs.iter().map(move |log| (at, log)))
+    }
+
+    fn settle(&self, position: usize, mut read: Linked<Receipt>) -> Result<Receipt, LinkError> {
+        let expected = self.receipt_links(position);
+        let block = self.block_ref();
+        if let Some(field) = read.value.differing(&read.links, &expected) {
+            return Err(LinkError::Elsewhere { object: "receipt", position, block, field });
+        }
+        let expected = LogLinks {
+            transaction_hash: expected.transaction_hash,
+            transaction_index: expected.transaction_index,
+            block_hash: expected.block_hash,
+            block_number: expected.block_number,
+            block_timestamp: self.header.timestamp,
+        };
+        match read.value.logs.settle(&expected) {
+            None => Ok(read.value),
+            Some((_, field)) => Err(LinkError::Elsewhere { object: "log", position, block, field }),
+        }
+    }
+
+    fn transaction_links(&self, position: usize) -> TransactionLinks {
+        TransactionLinks {
+            block_hash: self.header.hash,
+            block_number: self.header.number,
+            transaction_index: position as u64,
+            block_timestamp: self.header.timestamp,
+        }
+    }
+
+    fn receipt_links(&self, position: usize) -> ReceiptLinks {
+        let transaction = self.transactions.get(position);
+        ReceiptLinks {
+            transaction_hash: transaction.map(|t| t.hash).unwrap_or_default(),
+            transaction_index: position as u64,
+            block_hash: self.header.hash,
+            block_number: self.header.number,
+            from: transaction.map(|t| t.from).unwrap_or_default(),
+            to: transaction.and_then(|t| t.to),
+            transaction_type: transaction.map(|t| t.transaction_type).unwrap_or_default(),
+        }
+    }
+
+    /// The block as `eth_getBlockByNumber(n, true)` gives it.
+    pub fn to_json(&self) -> String {
+        let mut out = String::with_capacity(1024 + self.transactions.len() * 1024);
+        out.push('{');
+        self.header.write_entries(&HeaderLinks::default(), &mut out);
+        write_key("transactions", &mut out);
+        let positions: Vec<usize> = (0..self.transactions.len()).collect();
+        write_list(&positions, &mut out, |at, out| self.write_transaction(*at, out));
+        if let Some(withdrawals) = &self.withdrawals {
+            write_key("withdrawals", &mut out);
+            write_list(withdrawals, &mut out, |withdrawal, out| {
+                out.push('{');
+                withdrawal.write_entries(&WithdrawalLinks::default(), out);
+                out.push('}');
+            });
+        }
+        out.push('}');
+        out
+    }
+
+    /// The transaction as `eth_getTransactionByHash` gives it.
+    pub fn transaction_to_json(&self, position: usize) -> String {
+        let mut out = String::with_capacity(1024);
+        self.write_transaction(position, &mut out);
+        out
+    }
+
+    /// The receipts as `eth_getBlockReceipts` gives them, where known.
+    pub fn receipts_to_json(&self) -> Option<String> {
+        let receipts = self.receipts.as_ref()?;
+        let positions: Vec<usize> = (0..receipts.len()).collect();
+        let mut out = String::with_capacity(1024 + receipts.len() * 2048);
+        write_list(&positions, &mut out, |at, out| out.push_str(&self.receipt_text(*at)));
+        Some(out)
+    }
+
+    /// The receipt as `eth_getTransactionReceipt` gives it, where known.
+    pub fn receipt_to_json(&self, position: usize) -> Option<String> {
+        self.receipt(position).map(|_| self.receipt_text(position))
+    }
+
+    fn receipt_text(&self, position: usize) -> String {
+        let mut out = String::with_capacity(2048);
+        if let Some(receipt) = self.receipt(position) {
+            let links = self.receipt_links(position);
+            receipt.write_json(&links, self.header.timestamp, &mut out);
+        }
+        out
+    }
+
+    fn write_transaction(&self, position: usize, out: &mut String) {
+        let Some(transaction) = self.transactions.get(position) else { return };
+        out.push('{');
+        transaction.write_entries(&self.transaction_links(position), out);
+        out.push('}');
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for BlockParts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(BlockVisitor)
+    }
+}
+
+struct BlockVisitor;
+
+impl<'de> Visitor<'de> for BlockVisitor {
+    type Value = BlockParts;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a block object with full transactions")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<BlockParts, A::Error> {
+        BlockParts::read_map(map)
+    }
+}
+
+impl BlockParts {
+    /// Reads a block object's entries; for visitors that have met a map already.
+    pub fn read_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<BlockParts, A::Error> {
+        let mut parts = BlockParts::default();
+        while let Some(key) = map.next_key::<&str>()? {
+            match key {
+                "transactions" => parts.transactions = map.next_value()?,
+                "withdrawals" => {
+                    let read: Option<Vec<Linked<Withdrawal>>> = map.next_value()?;
+                    parts.withdrawals =
+                        read.map(|list| list.into_iter().map(|item| item.value).collect());
+                }
+                _ => {
+                    let mut links = HeaderLinks::default();
+                    if !parts.header.read_entry(&mut links, key, &mut map)? {
+                        keep(parts.header.extra_mut(), key, map.next_value()?);
+                    }
+                }
+            }
+        }
+        Ok(parts)
+    }
+}

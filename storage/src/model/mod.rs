@@ -1,0 +1,30 @@
+//! What a chain is made of: blocks with everything in them, and the events that happen to blocks.
+
+mod block;
+mod chain;
+mod event;
+mod header;
+pub mod json;
+mod object;
+mod ranges;
+mod receipt;
+mod transaction;
+mod verified;
+mod withdrawal;
+
+pub use block::{Block, BlockParts, LinkError};
+pub use chain::{BlockRange, BlockRef, ChainName, ChainNameError, Lane, Lsn};
+pub use event::{ChainEvent, EventHead, Op, OwnedEvent};
+pub use header::{Header, HeaderKey, HeaderLinks};
+pub use json::Extra;
+pub use object::{Linked, Object, restore_extra};
+pub use ranges::BlockRanges;
+pub use receipt::{Log, LogKey, LogLinks, Receipt, ReceiptKey, ReceiptLinks};
+pub use transaction::{
+    AccessListItem, Authorization, Kind, Transaction, TransactionKey, TransactionLinks,
+};
+pub use verified::Verified;
+pub use withdrawal::{Withdrawal, WithdrawalKey, WithdrawalLinks};
+
+
+

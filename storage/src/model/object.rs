@@ -1,0 +1,293 @@
+//! One list of fields per JSON-RPC object gives its struct, its reader, its writer and its bytes.
+
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+
+use super::json::Extra;
+
+/// A JSON-RPC object that is kept without loss.
+///
+/// *Links* are the fields that only repeat where the object stands (its block's hash, its
+/// position): they are compared when it is read and given back when it is written, not stored.
+pub trait Object: Default {
+    /// The fields that repeat where the object stands.
+    type Links: Default;
+    /// Reads one entry; `false` when the key is unknown.
+    fn read_entry<'de, A: MapAccess<'de>>(
+        &mut self,
+        links: &mut Self::Links,
+        key: &str,
+        map: &mut A,
+    ) -> Result<bool, A::Error>;
+    /// Writes the entries that the provider gave, comma-separated, without braces.
+    fn write_entries(&self, links: &Self::Links, out: &mut String);
+    /// The first link that was given and differs from `expected`.
+    fn differing(&self, claimed: &Self::Links, expected: &Self::Links) -> Option<&'static str>;
+    /// Keeps the links that differ as odd fields instead of refusing them.
+    fn keep_differing(&mut self, claimed: &Self::Links, expected: &Self::Links);
+    /// Which fields were given in canonical form.
+    fn present_mut(&mut self) -> &mut u32;
+    /// The unknown and odd fields.
+    fn extra_mut(&mut self) -> &mut Extra;
+}
+
+/// An object as read, with the links that it claims.
+#[derive(Debug, Default)]
+pub struct Linked<T: Object> {
+    /// The object.
+    pub value: T,
+    /// Where it says that it stands.
+    pub links: T::Links,
+}
+
+impl<'de, T: Object> serde::Deserialize<'de> for Linked<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Object> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Linked<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON-RPC object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Linked<T>, A::Error> {
+        let mut read = Linked { value: T::default(), links: T::Links::default() };
+        while let Some(key) = map.next_key::<&str>()? {
+            if !read.value.read_entry(&mut read.links, key, &mut map)? {
+                keep(read.value.extra_mut(), key, map.next_value()?);
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Keeps an unknown or odd field.
+pub(super) fn keep(extra: &mut Extra, key: &str, value: serde_json::Value) {
+    extra.get_or_insert_default().insert(key.to_owned(), value);
+}
+
+/// Reads the kept fields again into an object that came from a table's row: a known key whose
+/// value did not fit its column gets its exact value back.
+struct Again<'a, T>(&'a mut T);
+
+impl<T: Object> Again<'_, T> {
+    fn read<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut links = T::Links::default();
+        while let Some(key) = map.next_key::<String>()? {
+            if !self.0.read_entry(&mut links, &key, &mut map)? {
+                map.next_value::<serde::de::IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de, T: Object> Visitor<'de> for Again<'_, T> {
+    type Value = ();
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("kept fields")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.read(map)
+    }
+}
+
+impl<'de, T: Object> DeserializeSeed<'de> for Again<'_, T> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+/// Gives `object` the `extra` text that was stored beside its columns.
+pub fn restore_extra<T: Object>(object: &mut T, text: &str) -> Result<(), serde_json::Error> {
+    let kept: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    let present = *object.present_mut();
+    // The text is read, not the parsed map: lists are read from their raw text.
+    let mut reader = serde_json::Deserializer::from_str(text);
+    Again(object).deserialize(&mut reader)?;
+    *object.present_mut() = present;
+    *object.extra_mut() = Some(Box::new(kept));
+    Ok(())
+}
+
+/// Writes `"key":value` of a canonical field, after a comma when it is not the first.
+pub(super) fn write_key(key: &str, out: &mut String) {
+    if !out.ends_with('{') {
+        out.push(',');
+    }
+    out.push('"');
+    out.push_str(key);
+    out.push_str("\":");
+}
+
+/// Writes the unknown and odd fields.
+pub(super) fn write_extra(extra: &Extra, out: &mut String) {
+    for (key, value) in extra.iter().flat_map(|map| map.iter()) {
+        write_key(key, out);
+        out.push_str(&value.to_string());
+    }
+}
+
+/// Declares an object: `stored` fields are kept, `linked` ones only compared and given back.
+macro_rules! json_object {
+    (
+        $(#[$meta:meta])* $name:ident, $keys:ident, $links:ident,
+        stored { $( $(#[$doc:meta])* $field:ident: $ty:ty = $key:literal, )* }
+        linked { $( $(#[$ldoc:meta])* $lfield:ident: $lty:ty = $lkey:literal, )* }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct $name {
+            $( $(#[$doc])* pub $field: $ty, )*
+            /// Which fields the provider gave: bit `n` is variant `n` of the key enum.
+            pub present: u32,
+            /// Unknown fields, and originals of odd ones.
+            pub extra: $crate::model::json::Extra,
+        }
+
+        /// The known keys in order; the discriminant is the bit in `present`.
+        #[expect(non_camel_case_types, reason = "named after the fields")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum $keys {
+            $( #[doc = $key] $field, )*
+            $( #[doc = $lkey] $lfield, )*
+        }
+
+        /// Where the object stands.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct $links { $( $(#[$ldoc])* pub $lfield: $lty, )* }
+
+        impl $name {
+            /// Whether the provider gave this field.
+            pub fn has(&self, key: $keys) -> bool {
+                self.present & (1 << key as u8) != 0
+            }
+
+            /// Says that the provider gave this field in its canonical form.
+            pub fn set(&mut self, key: $keys) {
+                self.present |= 1 << key as u8;
+            }
+
+            fn mark(&mut self, key: $keys, text: &str, odd: $crate::model::json::Odd) {
+                match odd {
+                    None => self.set(key),
+                    Some(value) => $crate::model::object::keep(&mut self.extra, text, value),
+                }
+            }
+        }
+
+        impl $crate::model::object::Object for $name {
+            type Links = $links;
+
+            fn read_entry<'de, A: serde::de::MapAccess<'de>>(
+                &mut self,
+                #[allow(unused_variables, reason = "some objects have no links")]
+                links: &mut $links,
+                key: &str,
+                map: &mut A,
+            ) -> Result<bool, A::Error> {
+                use $crate::model::json::JsonField;
+                match key {
+                    $( $key => {
+                        let (value, odd) = <$ty as JsonField>::read(map)?;
+                        self.$field = value;
+                        self.mark($keys::$field, $key, odd);
+                    } )*
+                    $( $lkey => {
+                        let (value, odd) = <$lty as JsonField>::read(map)?;
+                        links.$lfield = value;
+                        self.mark($keys::$lfield, $lkey, odd);
+                    } )*
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            }
+
+            fn write_entries(
+                &self,
+                #[allow(unused_variables, reason = "some objects have no links")]
+                links: &$links,
+                out: &mut String,
+            ) {
+                use $crate::model::json::JsonField;
+                use $crate::model::object::{write_extra, write_key};
+                $( if self.has($keys::$field) {
+                    write_key($key, out);
+                    self.$field.write(out);
+                } )*
+                $( if self.has($keys::$lfield) {
+                    write_key($lkey, out);
+                    links.$lfield.write(out);
+                } )*
+                write_extra(&self.extra, out);
+            }
+
+            fn differing(
+                &self,
+                #[allow(unused_variables, reason = "some objects have no links")]
+                claimed: &$links,
+                #[allow(unused_variables, reason = "some objects have no links")]
+                expected: &$links,
+            ) -> Option<&'static str> {
+                let odd = |key: &str| self.extra.as_ref().is_some_and(|extra| extra.contains_key(key));
+                $( if (self.has($keys::$lfield) || odd($lkey))
+                    && claimed.$lfield != expected.$lfield
+                {
+                    return Some($lkey);
+                } )*
+                let _no_links = odd;
+                None
+            }
+
+            fn keep_differing(
+                &mut self,
+                #[allow(unused_variables, reason = "some objects have no links")]
+                claimed: &$links,
+                #[allow(unused_variables, reason = "some objects have no links")]
+                expected: &$links,
+            ) {
+                $( if self.has($keys::$lfield) && claimed.$lfield != expected.$lfield {
+                    let mut text = String::new();
+                    $crate::model::json::JsonField::write(&claimed.$lfield, &mut text);
+                    let odd = $crate::model::json::parse_value(&text).ok();
+                    self.present &= !(1 << $keys::$lfield as u8);
+                    self.mark($keys::$lfield, $lkey, odd);
+                } )*
+            }
+
+            fn present_mut(&mut self) -> &mut u32 {
+                &mut self.present
+            }
+
+            fn extra_mut(&mut self) -> &mut $crate::model::json::Extra {
+                &mut self.extra
+            }
+        }
+
+        impl $crate::codec::Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                $( $crate::codec::Wire::put(&self.$field, out); )*
+                $crate::codec::Wire::put(&u64::from(self.present), out);
+                $crate::codec::Wire::put(&self.extra, out);
+            }
+            fn take(
+                input: &mut $crate::codec::Input<'_>,
+            ) -> Result<Self, $crate::codec::DecodeError> {
+                Ok($name {
+                    $( $field: <$ty as $crate::codec::Wire>::take(input)?, )*
+                    present: input.take_u32()?,
+                    extra: $crate::codec::Wire::take(input)?,
+                })
+            }
+        }
+    };
+}
+pub(super) use json_object;

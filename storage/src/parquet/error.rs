@@ -1,0 +1,45 @@
+//! Why a part cannot be sealed.
+
+use crate::disk::DiskError;
+use crate::model::{BlockRange, Lsn};
+use crate::wal;
+
+/// Why a part cannot be sealed. Nothing of it is in the manifest, and the next try starts anew.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// The disk said no.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The blocks cannot be read from the log.
+    #[error("blocks {range} cannot be read for sealing")]
+    Log {
+        /// The blocks.
+        range: BlockRange,
+        /// Why.
+        #[source]
+        source: wal::Error,
+    },
+    /// A record that should be a block is none.
+    #[error("record {lsn} holds no block")]
+    NoBlock {
+        /// The record.
+        lsn: Lsn,
+    },
+    /// The Parquet writer or reader failed.
+    #[error("the part {path} cannot be written")]
+    Parquet {
+        /// The part.
+        path: String,
+        /// Why.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// What was read back is not what was written.
+    #[error("the part {path} reads back wrong: {what}")]
+    ReadBack {
+        /// The part.
+        path: String,
+        /// What differs.
+        what: &'static str,
+    },
+}
