@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::model::{Block, BlockParts, Linked, Receipt};
+use alloy_primitives::{Address, B256, keccak256};
+
+use crate::model::{Block, BlockParts, Header, Linked, Log, Logs, Receipt, Transaction};
 
 /// Where recorded chain data lies: `HEADWATER_CHAIN_DATA`, or `../shared/data` beside the project.
 /// `None`, said in the run's output, where there is none.
@@ -43,4 +45,23 @@ pub(crate) fn parse(block: &str, receipts: Option<&str>) -> Result<Block, String
     let receipts: Option<Vec<Linked<Receipt>>> =
         receipts.map(serde_json::from_str).transpose().map_err(|error| error.to_string())?;
     parts.join(receipts).map_err(|error| error.to_string())
+}
+
+/// A small block with one transaction and one log, told apart by `salt`.
+pub(crate) fn small_block(number: u64, parent_hash: B256, salt: u8) -> Block {
+    let mut seed = parent_hash.to_vec();
+    seed.extend_from_slice(&number.to_be_bytes());
+    seed.push(salt);
+    let hash = keccak256(&seed);
+    let header = Header { number, hash, parent_hash, timestamp: number * 12, ..Header::default() };
+    let transaction = Transaction {
+        hash: keccak256(hash),
+        to: Some(Address::repeat_byte(salt)),
+        input: vec![salt; 100].into(),
+        ..Transaction::default()
+    };
+    let log = Log { topics: vec![hash], data: vec![1; 70].into(), ..Log::default() };
+    let receipt = Receipt { logs: Logs::new(vec![log]), ..Receipt::default() };
+    let (transactions, receipts) = (vec![transaction], Some(vec![receipt]));
+    Block { header, transactions, receipts, withdrawals: None }
 }

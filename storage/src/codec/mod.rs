@@ -6,5 +6,5 @@ mod wire;
 pub use block::{VERSION, decode_block, encode_block};
 pub use wire::{DecodeError, Input, Wire};
 
-
-
+#[cfg(test)]
+mod tests;

@@ -12,20 +12,23 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Backend, DiskError> {
-        let path = path.to_owned();
-        match disk.open(&path, Mode::Write) {
-            Ok(file) => Ok(Backend { file, path }),
-            Err(error) if error.is_missing() => {
-                let file = disk.open(&path, Mode::Create)?;
-                file.sync()?;
-                if let Some(folder) = path.parent() {
-                    disk.sync_folder(folder)?;
-                }
-                Ok(Backend { file, path })
-            }
+    /// An existing file, if there is one.
+    pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Option<Backend>, DiskError> {
+        match Backend::existing(disk, path) {
+            Ok(backend) => Ok(Some(backend)),
+            Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// A file that must exist.
+    pub(super) fn existing(disk: &dyn Disk, path: &Path) -> Result<Backend, DiskError> {
+        Ok(Backend { file: disk.open(path, Mode::Write)?, path: path.to_owned() })
+    }
+
+    /// A new file, in place of an earlier one.
+    pub(super) fn create(disk: &dyn Disk, path: &Path) -> Result<Backend, DiskError> {
+        Ok(Backend { file: disk.open(path, Mode::Create)?, path: path.to_owned() })
     }
 }
 

@@ -10,8 +10,7 @@ mod facts;
 mod part;
 mod value;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -23,6 +22,7 @@ pub use error::LedgerError;
 pub use facts::{Anchor, ChainFacts};
 pub use part::Part;
 
+use backend::Backend;
 use value::{from_bytes, to_bytes};
 
 /// The ledger's file in the data folder.
@@ -44,7 +44,18 @@ impl Ledger {
     /// Opens or makes the ledger of a data folder.
     pub fn open(disk: &dyn Disk, data_dir: &Path) -> Result<Ledger, LedgerError> {
         let path = data_dir.join(FILE_NAME);
-        let backend = backend::Backend::open(disk, &path)?;
+        if let Some(backend) = Backend::open(disk, &path)? {
+            return Ledger::with_backend(backend, path);
+        }
+        // A crash while redb lays out a new file would leave one that never opens.
+        let temporary = path.with_extension("tmp");
+        drop(Ledger::with_backend(Backend::create(disk, &temporary)?, temporary.clone())?);
+        disk.rename(&temporary, &path)?;
+        disk.sync_folder(data_dir)?;
+        Ledger::with_backend(Backend::existing(disk, &path)?, path)
+    }
+
+    fn with_backend(backend: Backend, path: PathBuf) -> Result<Ledger, LedgerError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
         let database = builder
@@ -188,9 +199,4 @@ impl Ledger {
         }
         Ok(cursors)
     }
-}
-
-/// Opens the ledger through a shared disk.
-pub fn open_shared(disk: &Arc<dyn Disk>, data_dir: &Path) -> Result<Arc<Ledger>, LedgerError> {
-    Ledger::open(disk.as_ref(), data_dir).map(Arc::new)
 }

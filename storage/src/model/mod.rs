@@ -19,12 +19,9 @@ pub use header::{Header, HeaderKey, HeaderLinks};
 pub use json::Extra;
 pub use object::{Linked, Object, restore_extra};
 pub use ranges::BlockRanges;
-pub use receipt::{Log, LogKey, LogLinks, Receipt, ReceiptKey, ReceiptLinks};
+pub use receipt::{Log, LogKey, LogLinks, Logs, Receipt, ReceiptKey, ReceiptLinks};
 pub use transaction::{
     AccessListItem, Authorization, Kind, Transaction, TransactionKey, TransactionLinks,
 };
 pub use verified::Verified;
 pub use withdrawal::{Withdrawal, WithdrawalKey, WithdrawalLinks};
-
-
-

@@ -24,9 +24,9 @@ pub struct Sealable {
 ///
 /// `finals` are the final, unsealed, canonical blocks in order of number. A run of consecutive
 /// numbers of one cell and one date is sealed when nothing can be added to it any more: when it
-/// reaches the cell's end, when a later block of another date follows, or when `flush` says that
-/// its history ends here.
-pub fn plan(finals: &[EventHead], grid: Grid, flush: impl Fn(u64) -> bool) -> Vec<Sealable> {
+/// reaches the cell's end, when a later block of another date follows, or when `is_closed` says
+/// of its last number that nothing will follow.
+pub fn plan(finals: &[EventHead], grid: Grid, is_closed: impl Fn(u64) -> bool) -> Vec<Sealable> {
     let mut plan = Vec::new();
     let mut rest = finals;
     while let Some(first) = rest.first() {
@@ -42,7 +42,7 @@ pub fn plan(finals: &[EventHead], grid: Grid, flush: impl Fn(u64) -> bool) -> Ve
         let is_cell_full = (last + 1).is_multiple_of(grid.blocks);
         // The block after the run is final, and not in it: the date has changed.
         let is_followed = after.first().is_some_and(|head| head.block.number == last + 1);
-        if is_cell_full || is_followed || flush(last) {
+        if is_cell_full || is_followed || is_closed(last) {
             let range = BlockRange { first: first.block.number, last };
             plan.push(Sealable { range, date: date_of(first.timestamp) });
         }

@@ -127,7 +127,7 @@ fn check_format(disk: &dyn Disk, path: &Path) -> Result<(), OpenError> {
         Err(error) if error.is_missing() => {
             // A crash of the very first start leaves its lock and a temporary file.
             let names = disk.list(path)?;
-            let ours = ["LOCK", "FORMAT.tmp", crate::ledger::FILE_NAME];
+            let ours = ["LOCK", "FORMAT.tmp"];
             if names.iter().all(|name| ours.contains(&name.as_str())) {
                 return Ok(());
             }

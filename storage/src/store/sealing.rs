@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use crate::ledger::{ChainFacts, Part};
-use crate::model::{BlockRanges, EventHead, Lsn};
+use crate::model::{BlockRanges, EventHead, Lane, Lsn};
 use crate::parquet::{SealRequest, Sealable, plan, seal};
 
 use super::{Chain, DataDir, StoreError};
@@ -15,11 +15,11 @@ impl Chain {
         self.with_state(|state| {
             let finals: Vec<EventHead> =
                 state.unsealed().filter(|head| state.is_final(head)).copied().collect();
-            let is_history = |last| {
-                let head = state.canonical(last);
-                flush && head.is_some_and(|head| head.lane == crate::model::Lane::Backfill)
+            let is_closed = |last: u64| {
+                let is_history = state.canonical(last).is_some_and(|h| h.lane == Lane::Backfill);
+                state.sealed().contains(last + 1) || (flush && is_history)
             };
-            plan(&finals, self.options.grid, is_history).into_iter().next()
+            plan(&finals, self.options.grid, is_closed).into_iter().next()
         })
     }
 

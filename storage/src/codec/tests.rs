@@ -1,0 +1,58 @@
+//! A block's bytes: the same for ever, and never a panic on others.
+
+use std::path::Path;
+
+use super::*;
+use crate::testing;
+
+fn sample() -> crate::model::Block {
+    let text = include_str!("golden-v1.json");
+    let (block, receipts) = text.split_once("\n---\n").unwrap();
+    testing::parse(block, Some(receipts)).unwrap()
+}
+
+/// The bytes of version 1 never change: this file was written once and is only read.
+#[test]
+fn the_bytes_of_version_1_are_golden() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/codec/golden-v1.bin");
+    let mut bytes = Vec::new();
+    encode_block(&sample(), &mut bytes);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() && !golden.exists() {
+        std::fs::write(&golden, &bytes).unwrap();
+    }
+    assert_eq!(std::fs::read(&golden).unwrap(), bytes);
+    assert_eq!(decode_block(1, &bytes).unwrap(), sample());
+}
+
+#[test]
+fn cut_and_flipped_bytes_are_errors_or_other_blocks_but_no_panic() {
+    let mut bytes = Vec::new();
+    encode_block(&sample(), &mut bytes);
+    for end in 0..bytes.len() {
+        assert!(decode_block(VERSION, &bytes[..end]).is_err(), "cut at {end}");
+    }
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0xff;
+        let _ = decode_block(VERSION, &flipped);
+    }
+    bytes.push(0);
+    assert!(matches!(decode_block(VERSION, &bytes), Err(DecodeError::Trailing { bytes: 1 })));
+    assert!(matches!(decode_block(9, &bytes), Err(DecodeError::Version { version: 9 })));
+}
+
+#[test]
+fn every_recorded_block_survives_its_bytes() {
+    let Some(data) = testing::chain_data() else { return };
+    let mut count = 0;
+    for folder in testing::block_folders(&data) {
+        let block = testing::read_gz(&folder.join("block.json.gz")).unwrap();
+        let receipts = testing::read_gz(&folder.join("receipts.json.gz"));
+        let Ok(block) = testing::parse(&block, receipts.as_deref()) else { continue };
+        let mut bytes = Vec::new();
+        encode_block(&block, &mut bytes);
+        assert_eq!(decode_block(VERSION, &bytes).unwrap(), block, "{}", folder.display());
+        count += 1;
+    }
+    assert!(count > 800, "{count} blocks");
+}
