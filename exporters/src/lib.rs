@@ -1,1 +1,15 @@
-//! x
+//! The sinks that Headwater forwards to, and the contract that they all keep.
+
+pub mod batch;
+pub mod contract;
+pub mod encode;
+pub mod error;
+pub mod exporter;
+pub mod kafka;
+pub mod memory;
+pub mod registry;
+
+pub use batch::Batch;
+pub use error::{Disposition, ExportError};
+pub use exporter::Exporter;
+pub use registry::{BuildError, Scope, build};

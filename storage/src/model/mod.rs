@@ -12,6 +12,7 @@ mod transaction;
 mod verified;
 mod withdrawal;
 
+pub use alloy_primitives::{Address, B256, Bytes, U256};
 pub use block::{Block, BlockParts, LinkError};
 pub use chain::{BlockRange, BlockRef, ChainName, ChainNameError, Lane, Lsn};
 pub use event::{ChainEvent, EventHead, Op, OwnedEvent};

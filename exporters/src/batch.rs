@@ -1,0 +1,41 @@
+//! What an exporter is given: consecutive events of one chain.
+
+use std::collections::BTreeSet;
+
+use headwater_storage::model::{ChainName, Lsn, OwnedEvent};
+use headwater_storage::tables::Table;
+
+use crate::encode::{Row, rows_of_event};
+
+/// Consecutive events of one chain's log, with the tables that the sink takes.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The chain.
+    pub chain: ChainName,
+    /// EIP-155 id.
+    pub chain_id: u64,
+    /// Tables that are wanted.
+    pub tables: Vec<Table>,
+    /// The events in order of the log.
+    pub events: Vec<OwnedEvent>,
+    /// Rows that were parked: they are left out.
+    pub parked: BTreeSet<String>,
+}
+
+impl Batch {
+    /// The first and the last record; `None` for an empty batch.
+    pub fn span(&self) -> Option<(Lsn, Lsn)> {
+        Some((self.events.first()?.head.lsn, self.events.last()?.head.lsn))
+    }
+
+    /// All rows, in order of the log, then of `tables`, then of the row.
+    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        let pairs = self.events.iter().flat_map(|event| {
+            self.tables.iter().map(move |table| (event, *table))
+        });
+        let rows = pairs.flat_map(|(event, table)| {
+            rows_of_event(&self.chain, self.chain_id, event, table)
+        });
+        rows.filter(|row| !self.parked.contains(&row.event_id))
+    }
+}

@@ -1,0 +1,92 @@
+//! One row of one table as a sink gets it: its identity is a pure function of the log (INV-7).
+
+use std::fmt::Write as _;
+
+use arrow::array::RecordBatch;
+use headwater_storage::model::{ChainName, Lsn, Op, OwnedEvent};
+use headwater_storage::tables::{StoredBlock, Table, event_rows};
+
+use super::json;
+
+/// A row with its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The table.
+    pub table: Table,
+    /// `<chain>:<lsn>:<table>:<row>`; the same row has the same id in every retry.
+    pub event_id: String,
+    /// The primary key, `:` between its columns; a reverted row has the key of the applied one.
+    pub key: String,
+    /// What happened to it.
+    pub op: Op,
+    /// The record that it comes from.
+    pub lsn: Lsn,
+    /// The columns as a JSON object, with `chain_id`, `op` and `lsn`.
+    pub json: String,
+}
+
+/// The rows that an event means for a table: all rows of an applied or reverted block; for
+/// `chain_events` the event itself.
+pub fn rows_of_event(
+    chain: &ChainName,
+    chain_id: u64,
+    event: &OwnedEvent,
+    table: Table,
+) -> Vec<Row> {
+    let head = event.head;
+    let batch = match (table, &event.block) {
+        (Table::ChainEvents, _) => event_rows(&[head]),
+        (Table::Blocks | Table::Transactions | Table::Logs | Table::Withdrawals, Some(block)) => {
+            let stored =
+                StoredBlock { lsn: head.lsn, verified: head.verified, block: block.clone() };
+            table.rows(&[stored])
+        }
+        (Table::Blocks | Table::Transactions | Table::Logs | Table::Withdrawals, None) => {
+            return Vec::new();
+        }
+    };
+    let row = |at| Row {
+        table,
+        event_id: format!("{chain}:{}:{}:{at}", head.lsn, table.name()),
+        key: key(&batch, table, at),
+        op: head.op,
+        lsn: head.lsn,
+        json: object(&batch, at, chain_id, &head),
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+fn key(batch: &RecordBatch, table: Table, at: usize) -> String {
+    let mut key = String::new();
+    for name in table.key() {
+        let schema = batch.schema_ref();
+        let Some((position, field)) = schema.column_with_name(name) else { continue };
+        if !key.is_empty() {
+            key.push(':');
+        }
+        let mut text = String::new();
+        json::write_value(field, batch.column(position), at, &mut text);
+        key.push_str(text.trim_matches('"'));
+    }
+    key
+}
+
+fn object(
+    batch: &RecordBatch,
+    at: usize,
+    chain_id: u64,
+    head: &headwater_storage::model::EventHead,
+) -> String {
+    let mut out = String::with_capacity(1024);
+    json::write_row(batch, at, &mut out);
+    let has = |name| batch.schema_ref().column_with_name(name).is_some();
+    let _infallible = write!(out, ",\"chain_id\":{chain_id}");
+    if !has("op") {
+        let _infallible = write!(out, ",\"op\":\"{}\"", head.op.as_str());
+    }
+    if !has("lsn") {
+        let _infallible = write!(out, ",\"lsn\":{}", head.lsn);
+    }
+    out.push('}');
+    out
+}

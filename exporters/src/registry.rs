@@ -1,0 +1,62 @@
+//! Kinds of sinks by the name that a configuration uses.
+
+use std::sync::Arc;
+
+use headwater_storage::model::ChainName;
+use headwater_storage::tables::Table;
+
+use crate::{Exporter, kafka, memory};
+
+/// Why an exporter cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No such kind.
+    #[error("exporter `{name}`: kind `{kind}` is not known; use one of kafka, memory")]
+    Kind {
+        /// The exporter.
+        name: String,
+        /// The kind.
+        kind: String,
+    },
+    /// Keys of the kind are wrong.
+    #[error("exporter `{name}`: {reason}")]
+    Config {
+        /// The exporter.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What an exporter will be asked for.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Chains that are forwarded.
+    pub chains: Vec<ChainName>,
+    /// Tables that are wanted.
+    pub tables: Vec<Table>,
+}
+
+/// Makes an exporter of a kind from the keys of that kind.
+pub fn build(
+    name: &str,
+    kind: &str,
+    settings: toml::Table,
+    scope: &Scope,
+) -> Result<Arc<dyn Exporter>, BuildError> {
+    match kind {
+        "memory" => Ok(Arc::new(memory::Memory::open(name, parse(name, settings)?)?)),
+        "kafka" => Ok(Arc::new(kafka::Kafka::open(name, parse(name, settings)?, scope)?)),
+        _ => Err(BuildError::Kind { name: name.to_owned(), kind: kind.to_owned() }),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(
+    name: &str,
+    settings: toml::Table,
+) -> Result<T, BuildError> {
+    settings.try_into().map_err(|error: toml::de::Error| {
+        let reason = error.message().to_owned();
+        BuildError::Config { name: name.to_owned(), reason }
+    })
+}

@@ -1,0 +1,254 @@
+//! Transactions as EIP-2718 envelopes, their hashes and their root.
+
+use alloy::rlp::{EMPTY_STRING_CODE, Encodable, Header as RlpHeader, list_length};
+use alloy_primitives::{Address, B256, U256, keccak256};
+use headwater_storage::model::{AccessListItem, Authorization, Block, Transaction};
+
+use super::{EncodedItems, Mismatch, compare, ordered_root};
+
+/// OP-stack deposits.
+pub(super) const DEPOSIT: u64 = 0x7e;
+/// Arbitrum's start-of-block transaction.
+const ARBITRUM_INTERNAL: u64 = 0x6a;
+
+/// Whether every hash and the root were proved; `false` when a type is not known.
+pub(super) fn prove(block: &Block) -> Result<bool, Mismatch> {
+    let mut items = EncodedItems::default();
+    for (position, transaction) in block.transactions.iter().enumerate() {
+        if transaction.is_state_sync() {
+            continue;
+        }
+        let Some(fields) = Fields::of(transaction) else { return Ok(false) };
+        let encoded = items.add(|out| fields.encode(out));
+        let (claimed, computed) = (transaction.hash, keccak256(encoded));
+        if claimed != computed {
+            let block = block.block_ref();
+            return Err(Mismatch::Transaction { block, position, claimed, computed });
+        }
+    }
+    let claimed = block.header.transactions_root;
+    compare(block, "the transactions root", claimed, ordered_root(&items))?;
+    Ok(true)
+}
+
+/// The fields of an envelope in order.
+struct Fields<'a> {
+    kind: u8,
+    list: Vec<Field<'a>>,
+}
+
+/// One RLP item.
+enum Field<'a> {
+    Number(u128),
+    Big(&'a U256),
+    To(Option<Address>),
+    Address(Address),
+    Hash(B256),
+    Bytes(&'a [u8]),
+    AccessList(&'a [AccessListItem]),
+    Hashes(&'a [B256]),
+    Authorizations(&'a [Authorization]),
+}
+
+impl<'a> Fields<'a> {
+    fn of(transaction: &'a Transaction) -> Option<Fields<'a>> {
+        let list = match transaction.transaction_type {
+            0 => legacy(transaction),
+            1 => access_list(transaction),
+            2 => dynamic_fee(transaction),
+            3 => blob(transaction),
+            4 => set_code(transaction),
+            DEPOSIT => deposit(transaction)?,
+            ARBITRUM_INTERNAL => vec![
+                Field::Number(transaction.chain_id.unwrap_or_default().into()),
+                Field::Bytes(&transaction.input),
+            ],
+            _ => return None,
+        };
+        Some(Fields { kind: u8::try_from(transaction.transaction_type).ok()?, list })
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        if self.kind != 0 {
+            out.push(self.kind);
+        }
+        let payload_length = self.list.iter().map(Encodable::length).sum();
+        RlpHeader { list: true, payload_length }.encode(out);
+        for field in &self.list {
+            field.encode(out);
+        }
+    }
+}
+
+/// Yellow paper and EIP-155: the chain id is inside of `v`.
+fn legacy(t: &Transaction) -> Vec<Field<'_>> {
+    vec![
+        Field::Number(t.nonce.into()),
+        Field::Number(t.gas_price.unwrap_or_default()),
+        Field::Number(t.gas.into()),
+        Field::To(t.to),
+        Field::Big(&t.value),
+        Field::Bytes(&t.input),
+        Field::Number(t.v.unwrap_or_default().into()),
+        Field::Big(&t.r),
+        Field::Big(&t.s),
+    ]
+}
+
+fn chain_id(t: &Transaction) -> Field<'_> {
+    Field::Number(t.chain_id.unwrap_or_default().into())
+}
+
+fn access_list_field(t: &Transaction) -> Field<'_> {
+    Field::AccessList(t.access_list.as_deref().unwrap_or_default())
+}
+
+fn signature(t: &Transaction) -> [Field<'_>; 3] {
+    let parity = t.y_parity.or(t.v).unwrap_or_default();
+    [Field::Number(parity.into()), Field::Big(&t.r), Field::Big(&t.s)]
+}
+
+/// EIP-2930.
+fn access_list(t: &Transaction) -> Vec<Field<'_>> {
+    let mut list = vec![
+        chain_id(t),
+        Field::Number(t.nonce.into()),
+        Field::Number(t.gas_price.unwrap_or_default()),
+        Field::Number(t.gas.into()),
+        Field::To(t.to),
+        Field::Big(&t.value),
+        Field::Bytes(&t.input),
+        access_list_field(t),
+    ];
+    list.extend(signature(t));
+    list
+}
+
+fn dynamic_fee_body(t: &Transaction) -> Vec<Field<'_>> {
+    vec![
+        chain_id(t),
+        Field::Number(t.nonce.into()),
+        Field::Number(t.max_priority_fee_per_gas.unwrap_or_default()),
+        Field::Number(t.max_fee_per_gas.unwrap_or_default()),
+        Field::Number(t.gas.into()),
+        Field::To(t.to),
+        Field::Big(&t.value),
+        Field::Bytes(&t.input),
+        access_list_field(t),
+    ]
+}
+
+/// EIP-1559.
+fn dynamic_fee(t: &Transaction) -> Vec<Field<'_>> {
+    let mut list = dynamic_fee_body(t);
+    list.extend(signature(t));
+    list
+}
+
+/// EIP-4844, without the sidecar.
+fn blob(t: &Transaction) -> Vec<Field<'_>> {
+    let mut list = dynamic_fee_body(t);
+    list.push(Field::Number(t.max_fee_per_blob_gas.unwrap_or_default()));
+    list.push(Field::Hashes(t.blob_versioned_hashes.as_deref().unwrap_or_default()));
+    list.extend(signature(t));
+    list
+}
+
+/// EIP-7702.
+fn set_code(t: &Transaction) -> Vec<Field<'_>> {
+    let mut list = dynamic_fee_body(t);
+    list.push(Field::Authorizations(t.authorization_list.as_deref().unwrap_or_default()));
+    list.extend(signature(t));
+    list
+}
+
+/// OP-stack deposits: source hash, from, to, mint, value, gas, is system, data.
+fn deposit(t: &Transaction) -> Option<Vec<Field<'_>>> {
+    let mint = match t.extra_text("mint") {
+        Some(text) => u128::from_str_radix(text.strip_prefix("0x")?, 16).ok()?,
+        None => 0,
+    };
+    let system = t.extra.as_ref().and_then(|extra| extra.get("isSystemTx")?.as_bool());
+    Some(vec![
+        Field::Hash(t.extra_text("sourceHash")?.parse().ok()?),
+        Field::Address(t.from),
+        Field::To(t.to),
+        Field::Number(mint),
+        Field::Big(&t.value),
+        Field::Number(t.gas.into()),
+        Field::Number(u128::from(system.unwrap_or_default())),
+        Field::Bytes(&t.input),
+    ])
+}
+
+/// An access-list item or an authorization as a list of encodable fields.
+fn access_item_length(item: &AccessListItem) -> usize {
+    item.address.length() + list_length::<B256, B256>(&item.storage_keys)
+}
+
+fn authorization_fields(item: &Authorization) -> [&dyn Encodable; 6] {
+    [&item.chain_id, &item.address, &item.nonce, &item.y_parity, &item.r, &item.s]
+}
+
+fn authorization_length(item: &Authorization) -> usize {
+    authorization_fields(item).iter().map(|field| field.length()).sum()
+}
+
+fn header(payload_length: usize) -> RlpHeader {
+    RlpHeader { list: true, payload_length }
+}
+
+fn with_header(payload_length: usize) -> usize {
+    header(payload_length).length() + payload_length
+}
+
+impl Encodable for Field<'_> {
+    fn length(&self) -> usize {
+        match self {
+            Field::Number(number) => number.length(),
+            Field::Big(number) => number.length(),
+            Field::To(None) => 1,
+            Field::To(Some(address)) | Field::Address(address) => address.length(),
+            Field::Hash(hash) => hash.length(),
+            Field::Bytes(bytes) => bytes.length(),
+            Field::Hashes(hashes) => list_length::<B256, B256>(hashes),
+            Field::AccessList(list) => {
+                with_header(list.iter().map(|item| with_header(access_item_length(item))).sum())
+            }
+            Field::Authorizations(list) => {
+                with_header(list.iter().map(|item| with_header(authorization_length(item))).sum())
+            }
+        }
+    }
+
+    fn encode(&self, out: &mut dyn alloy::rlp::BufMut) {
+        match self {
+            Field::Number(number) => number.encode(out),
+            Field::Big(number) => number.encode(out),
+            Field::To(None) => out.put_u8(EMPTY_STRING_CODE),
+            Field::To(Some(address)) | Field::Address(address) => address.encode(out),
+            Field::Hash(hash) => hash.encode(out),
+            Field::Bytes(bytes) => bytes.encode(out),
+            Field::Hashes(hashes) => alloy::rlp::encode_list::<B256, B256>(hashes, out),
+            Field::AccessList(list) => {
+                header(list.iter().map(|item| with_header(access_item_length(item))).sum())
+                    .encode(out);
+                for item in *list {
+                    header(access_item_length(item)).encode(out);
+                    item.address.encode(out);
+                    alloy::rlp::encode_list::<B256, B256>(&item.storage_keys, out);
+                }
+            }
+            Field::Authorizations(list) => {
+                header(list.iter().map(|item| with_header(authorization_length(item))).sum())
+                    .encode(out);
+                for item in *list {
+                    header(authorization_length(item)).encode(out);
+                    for field in authorization_fields(item) {
+                        field.encode(out);
+                    }
+                }
+            }
+        }
+    }
+}

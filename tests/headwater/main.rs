@@ -1,0 +1,4 @@
+//! Black-box tests of the whole appliance.
+
+mod data;
+mod recorded;
