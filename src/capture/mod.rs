@@ -1,3 +1,18 @@
 //! What to ask of a chain, whether it is right, and in which order it enters the log.
 
+mod assemble;
+mod backfill;
+mod config;
+mod follow;
+mod reorg;
+mod source;
+mod status;
 pub mod verify;
+
+pub use assemble::Piece;
+pub use backfill::{Backfill, Progress};
+pub use config::{ChainConfig, Start};
+pub use follow::Follower;
+pub use reorg::{Link, Step, next_step};
+pub use source::{Fetched, Source};
+pub use status::{CaptureError, ChainStatus, StatusView};

@@ -45,6 +45,17 @@ pub enum Role {
     Created = 2,
 }
 
+impl Role {
+    /// `from`, `to` or `created`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::From => "from",
+            Role::To => "to",
+            Role::Created => "created",
+        }
+    }
+}
+
 /// An address in a transaction. Its key sorts newest first within an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touch {

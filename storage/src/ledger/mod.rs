@@ -33,6 +33,7 @@ const INSTANCE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("instanc
 const CHAINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("chains");
 const PARTS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("parts");
 const CURSORS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("cursors");
+const PARKED: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("parked");
 const EPOCH: &str = "epoch";
 
 /// The open ledger.
@@ -67,6 +68,7 @@ impl Ledger {
             transaction.open_table(CHAINS)?;
             transaction.open_table(PARTS)?;
             transaction.open_table(CURSORS)?;
+            transaction.open_table(PARKED)?;
             Ok(())
         })?;
         Ok(ledger)
@@ -198,5 +200,29 @@ impl Ledger {
             cursors.push((exporter.to_owned(), chain.to_owned(), cursor));
         }
         Ok(cursors)
+    }
+
+    /// Sets a row aside that a sink will never take.
+    pub fn park(&self, exporter: &str, event_id: &str, reason: &str) -> Result<(), LedgerError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(PARKED)?;
+            table.insert((exporter, event_id), to_bytes(&reason)?.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Rows that were set aside for an exporter: identity and reason.
+    pub fn parked(&self, exporter: &str) -> Result<Vec<(String, String)>, LedgerError> {
+        let table = self.database.begin_read()?.open_table(PARKED)?;
+        let mut parked = Vec::new();
+        for entry in table.range((exporter, "")..)? {
+            let (key, bytes) = entry?;
+            let (name, event_id) = key.value();
+            if name != exporter {
+                break;
+            }
+            parked.push((event_id.to_owned(), from_bytes(event_id, bytes.value())?));
+        }
+        Ok(parked)
     }
 }

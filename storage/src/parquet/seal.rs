@@ -1,6 +1,7 @@
 //! Sealing: temporary name, sync, read back, rename, sync of the folder; then the manifest.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
@@ -13,9 +14,9 @@ use parquet::schema::types::ColumnPath;
 
 use crate::disk::{self, Disk, Mode};
 use crate::ledger::Part;
-use crate::model::{BlockRange, EventHead};
+use crate::model::{Block, EventHead, Lsn};
 use crate::tables::{LAYOUT_VERSION, StoredBlock, Table, event_rows};
-use crate::wal::Log;
+use crate::wal;
 
 use super::sink::Sink;
 use super::{PartError, PartName, Sealable};
@@ -37,14 +38,15 @@ pub struct SealRequest<'a> {
     pub blocks: &'a [EventHead],
     /// All events about its numbers, in order of the log.
     pub events: &'a [EventHead],
+    /// Gives the block of a record.
+    pub read: &'a ReadBlock<'a>,
 }
 
+/// Gives the block of a record.
+pub type ReadBlock<'a> = dyn Fn(Lsn) -> Result<Option<Arc<Block>>, wal::Error> + 'a;
+
 /// Writes the parts; when this returns they are whole, durable and under their final names.
-pub fn seal(
-    disk: &dyn Disk,
-    log: &Log,
-    request: &SealRequest<'_>,
-) -> Result<Vec<Part>, PartError> {
+pub fn seal(disk: &dyn Disk, request: &SealRequest<'_>) -> Result<Vec<Part>, PartError> {
     let mut writers = Vec::new();
     for table in Table::ALL {
         writers.push(PartWriter::new(disk, request, table));
@@ -52,7 +54,7 @@ pub fn seal(
     for heads in request.blocks.chunks(CHUNK_BLOCKS) {
         let mut stored = Vec::with_capacity(heads.len());
         for head in heads {
-            stored.push(read_block(log, request.sealable.range, head)?);
+            stored.push(read_block(request, head)?);
         }
         for writer in writers.iter_mut().filter(|writer| writer.table != Table::ChainEvents) {
             writer.write(&writer.table.rows(&stored))?;
@@ -68,9 +70,10 @@ pub fn seal(
     Ok(parts)
 }
 
-fn read_block(log: &Log, range: BlockRange, head: &EventHead) -> Result<StoredBlock, PartError> {
-    let event = log.read(head.lsn).map_err(|source| PartError::Log { range, source })?;
-    let block = event.block.ok_or(PartError::NoBlock { lsn: head.lsn })?;
+fn read_block(request: &SealRequest<'_>, head: &EventHead) -> Result<StoredBlock, PartError> {
+    let range = request.sealable.range;
+    let block = (request.read)(head.lsn).map_err(|source| PartError::Log { range, source })?;
+    let block = block.ok_or(PartError::NoBlock { lsn: head.lsn })?;
     Ok(StoredBlock { lsn: head.lsn, verified: head.verified, block })
 }
 

@@ -4,16 +4,17 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use tokio::sync::watch;
 
 use crate::disk::Disk;
-use crate::index::{Index, Place};
+use crate::index::{Index, Place, Touch};
 use crate::ledger::{ChainFacts, Ledger};
 use crate::model::{Block, ChainEvent, ChainName, EventHead, Lsn, Op, OwnedEvent};
 use crate::parquet::Grid;
 use crate::wal::{self, Log, Record, Writer};
 
+use super::recent::RecentBlocks;
 use super::{AppendError, ChainState, DataDir, StoreError, Violation};
 
 /// How a chain is kept.
@@ -53,6 +54,7 @@ pub struct Chain {
     /// What readers see: never ahead of what is durable.
     pub(super) state: RwLock<ChainState>,
     index: Option<Index>,
+    recent: RecentBlocks,
     durable: watch::Sender<Lsn>,
     pub(super) sealed: watch::Sender<Lsn>,
 }
@@ -113,6 +115,7 @@ impl Chain {
             core: Mutex::new(Core { writer, ahead: state.clone() }),
             state: RwLock::new(state),
             index,
+            recent: RecentBlocks::default(),
         })
     }
 
@@ -174,6 +177,9 @@ impl Chain {
                 }
             }
         }
+        for (head, record) in heads.iter().zip(&placed) {
+            self.recent.insert(head.lsn, record);
+        }
         let written = core.writer.append(&placed);
         self.follow(&heads);
         if let Err(error) = written {
@@ -208,13 +214,26 @@ impl Chain {
 
     /// An event with its block; for `Reverted` the block that was taken back.
     pub fn read(&self, lsn: Lsn) -> Result<OwnedEvent, StoreError> {
-        let event = self.log.read(lsn)?;
-        if event.head.op != Op::Reverted {
-            return Ok(event);
+        let head = self.log.head(lsn)?;
+        let block = match head.op {
+            Op::Applied => self.block_at(lsn)?,
+            Op::Reverted => {
+                let applied = self.applied_before(&head)?;
+                applied.map(|lsn| self.block_at(lsn)).transpose()?.flatten()
+            }
+            Op::Finalized => None,
+        };
+        Ok(OwnedEvent { head, block })
+    }
+
+    /// The block of a record, without reading the log when it was written lately.
+    pub fn block_at(&self, lsn: Lsn) -> Result<Option<Arc<Block>>, wal::Error> {
+        // INV-4: a block may be in memory before it is durable.
+        let recent = self.recent.find(lsn).filter(|_| lsn <= self.log.durable());
+        match recent {
+            Some(block) => Ok(Some(block)),
+            None => Ok(self.log.read(lsn)?.block),
         }
-        let applied = self.applied_before(&event.head)?;
-        let block = applied.map(|lsn| self.log.read(lsn)).transpose()?;
-        Ok(OwnedEvent { head: event.head, block: block.and_then(|event| event.block) })
     }
 
     /// The record that applied a block which a later record reverted.
@@ -254,7 +273,7 @@ impl Chain {
             Some(lsn) => Some(lsn),
             None => indexed()?,
         };
-        Ok(lsn.map(|lsn| self.log.read(lsn)).transpose()?)
+        lsn.map(|lsn| self.read(lsn)).transpose()
     }
 
     /// A block by its hash, canonical or orphaned.
@@ -268,20 +287,44 @@ impl Chain {
             (None, Some(index)) => index.block_by_hash(hash)?,
             (None, None) => None,
         };
-        Ok(lsn.map(|lsn| self.log.read(lsn)).transpose()?)
+        lsn.map(|lsn| self.read(lsn)).transpose()
     }
 
     /// A transaction of a canonical block: the block's event and the position in it.
     pub fn transaction(&self, hash: B256) -> Result<Option<(OwnedEvent, usize)>, StoreError> {
         let Some(index) = &self.index else { return Ok(None) };
         let Some(Place { lsn, at }) = index.transaction(hash)? else { return Ok(None) };
-        let event = self.log.read(lsn)?;
-        let number = event.head.block.number;
-        let is_canonical = self.with_state(|state| match state.canonical(number) {
-            Some(head) => head.block == event.head.block,
+        let event = self.read(lsn)?;
+        Ok(self.is_canonical(&event.head).then_some((event, at as usize)))
+    }
+
+    /// Transactions of canonical blocks that an address took part in, newest first.
+    pub fn by_address(
+        &self,
+        address: Address,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<(Touch, B256)>, StoreError> {
+        let Some(index) = &self.index else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for (touch, lsn) in index.by_address(address, before, limit)? {
+            let event = self.read(lsn)?;
+            let hash = event.block.as_ref().and_then(|block| {
+                block.transactions.get(touch.transaction_index as usize).map(|t| t.hash)
+            });
+            if let Some(hash) = hash.filter(|_| self.is_canonical(&event.head)) {
+                found.push((touch, hash));
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_canonical(&self, head: &EventHead) -> bool {
+        let number = head.block.number;
+        self.with_state(|state| match state.canonical(number) {
+            Some(known) => known.block == head.block,
             None => state.sealed().contains(number),
-        });
-        Ok(is_canonical.then_some((event, at as usize)))
+        })
     }
 
     /// The index, where one is kept.
@@ -300,7 +343,7 @@ impl Chain {
         let mut blocks: Vec<(Lsn, Arc<Block>)> = Vec::new();
         for lsn in first.0..=upto.0 {
             if self.log.head(Lsn(lsn))?.op == Op::Applied {
-                blocks.extend(self.log.read(Lsn(lsn))?.block.map(|block| (Lsn(lsn), block)));
+                blocks.extend(self.block_at(Lsn(lsn))?.map(|block| (Lsn(lsn), block)));
             }
         }
         let borrowed: Vec<(Lsn, &Block)> =

@@ -5,6 +5,7 @@ mod chain;
 mod committer;
 mod data_dir;
 mod error;
+mod recent;
 mod sealing;
 mod snapshot;
 mod state;

@@ -40,8 +40,9 @@ impl Chain {
             sealable,
             blocks: &blocks,
             events: &events,
+            read: &|lsn| self.block_at(lsn),
         };
-        let parts = seal(self.disk.as_ref(), self.log(), &request)?;
+        let parts = seal(self.disk.as_ref(), &request)?;
         // The committing thread waits meanwhile: its own view moves in the same step.
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let mut after = self.with_state(Clone::clone);

@@ -129,7 +129,8 @@ impl ChainState {
         self.unsealed_events().map(|head| head.lsn).min().unwrap_or_else(|| self.last.next())
     }
 
-    fn hash_of(&self, number: u64) -> Option<B256> {
+    /// The canonical hash of a number: of every unsealed block, and at the borders of parts.
+    pub fn hash_at(&self, number: u64) -> Option<B256> {
         let unsealed = self.canonical.get(&number).map(|head| head.block.hash);
         unsealed.or_else(|| self.edge_hashes.get(&number).copied())
     }
@@ -152,7 +153,7 @@ impl ChainState {
                 None => Err(Violation::NotHead { block }),
             },
             (Op::Finalized, _) => {
-                let is_canonical = self.hash_of(block.number) == Some(block.hash);
+                let is_canonical = self.hash_at(block.number) == Some(block.hash);
                 let is_above = self.anchor.is_none_or(|at| block.number > at.block.number);
                 let is_live = self.head.is_some_and(|head| block.number <= head.block.number);
                 if is_canonical && is_above && is_live {
@@ -184,7 +185,7 @@ impl ChainState {
         if self.has(block.number) {
             return Err(Violation::Known { block });
         }
-        let before = block.number.checked_sub(1).and_then(|number| self.hash_of(number));
+        let before = block.number.checked_sub(1).and_then(|number| self.hash_at(number));
         if let Some(neighbour) = before.filter(|hash| *hash != event.parent_hash) {
             return Err(Violation::NotLinked { block, neighbour });
         }

@@ -33,6 +33,7 @@ pub struct Record {
     compression: u8,
     raw_bytes: u32,
     payload: Vec<u8>,
+    source: Option<Arc<Block>>,
 }
 
 /// A frame's head as read.
@@ -70,10 +71,11 @@ impl Record {
             compression: RAW,
             raw_bytes: 0,
             payload: Vec::new(),
+            source: None,
         }
     }
 
-    fn applied(block: &Block, lane: Lane, verified: Verified) -> Record {
+    fn applied(block: &Arc<Block>, lane: Lane, verified: Verified) -> Record {
         let mut raw = Vec::with_capacity(64 << 10);
         codec::encode_block(block, &mut raw);
         let packed = zstd::bulk::compress(&raw, ZSTD_LEVEL).ok();
@@ -92,6 +94,7 @@ impl Record {
             compression,
             raw_bytes: raw.len() as u32,
             payload,
+            source: Some(block.clone()),
         }
     }
 
@@ -113,6 +116,16 @@ impl Record {
     pub fn placed(mut self, parent_hash: B256, timestamp: u64) -> Record {
         (self.parent_hash, self.timestamp) = (parent_hash, timestamp);
         self
+    }
+
+    /// The block that it holds.
+    pub fn block(&self) -> Option<&Arc<Block>> {
+        self.source.as_ref()
+    }
+
+    /// Bytes of the payload before compression.
+    pub fn raw_bytes(&self) -> u64 {
+        u64::from(self.raw_bytes)
     }
 
     /// Bytes of the frame, padding included.

@@ -45,6 +45,15 @@ impl Log {
         }
     }
 
+    /// Bytes of a record's frame.
+    pub fn frame_bytes(&self, lsn: Lsn) -> Result<u64, Error> {
+        let (segment, offset) = self.place(lsn)?;
+        match segment.head_at(offset).map_err(|error| error.at(&segment, lsn, offset))? {
+            Some((head, _)) => Ok(head.frame_bytes()),
+            None => Err(damaged(&segment, lsn, offset, Damage::Missing)),
+        }
+    }
+
     /// A record with its block.
     pub fn read(&self, lsn: Lsn) -> Result<OwnedEvent, Error> {
         let (segment, offset) = self.place(lsn)?;

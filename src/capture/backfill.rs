@@ -1,0 +1,125 @@
+//! Walking history: final blocks, several at a time, only what is missing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use headwater_storage::model::{BlockRange, ChainEvent, Lane, Verified};
+use headwater_storage::store::{AppendError, Appender, Chain};
+
+use crate::supervisor::Shutdown;
+
+use super::status::{CaptureError, ChainStatus};
+use super::{Fetched, Source};
+
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// Blocks that share a sync.
+const GROUP_BLOCKS: usize = 32;
+
+/// How far a backfill has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Blocks to fetch.
+    pub total: AtomicU64,
+    /// Blocks that are durable.
+    pub done: AtomicU64,
+}
+
+/// Fetches the missing blocks of a range that is final.
+pub struct Backfill {
+    /// The blocks.
+    pub range: BlockRange,
+    /// Blocks that are fetched at the same time.
+    pub window: usize,
+    /// Where blocks come from.
+    pub source: Source,
+    /// Where they go.
+    pub chain: Arc<Chain>,
+    /// How they go there.
+    pub appender: Appender,
+    /// How it stands.
+    pub status: Arc<ChainStatus>,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
+}
+
+impl Backfill {
+    fn missing(&self) -> Vec<BlockRange> {
+        self.chain.with_state(|state| state.captured().missing(self.range))
+    }
+
+    /// Fetches until nothing is missing or until shutdown; errors pause, and only one after
+    /// which the process must end is returned.
+    pub async fn run(self, mut shutdown: Shutdown) -> Result<(), CaptureError> {
+        let total = self.missing().iter().map(BlockRange::len).sum();
+        self.progress.total.store(total, Ordering::Relaxed);
+        while let Some(range) = self.missing().first().copied() {
+            let result = tokio::select! {
+                result = self.walk(range) => result,
+                () = shutdown.requested() => return Ok(()),
+            };
+            match result {
+                Ok(()) => {
+                    self.status.goes_on();
+                }
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => {
+                    if self.status.waits(&error.to_string()) {
+                        let chain = self.chain.name();
+                        tracing::warn!(%chain, %error, "backfill waits");
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+                        () = shutdown.requested() => return Ok(()),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn walk(&self, range: BlockRange) -> Result<(), CaptureError> {
+        let fetches = range.numbers().map(|number| self.source.block(number));
+        let fetched = futures::stream::iter(fetches).buffered(self.window);
+        let mut groups = std::pin::pin!(fetched.ready_chunks(GROUP_BLOCKS));
+        while let Some(group) = groups.next().await {
+            let mut good = Vec::with_capacity(group.len());
+            let mut failure = None;
+            for result in group {
+                match result {
+                    Ok(fetched) => good.push(fetched),
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+            }
+            self.append(good).await?;
+            if let Some(error) = failure {
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&self, blocks: Vec<Fetched>) -> Result<(), AppendError> {
+        let first = blocks.first().map(|fetched| fetched.block.header.number);
+        let Some(first) = first else { return Ok(()) };
+        let below = first.checked_sub(1);
+        let mut has_parent =
+            self.chain.with_state(|state| below.and_then(|n| state.hash_at(n)).is_some());
+        let count = blocks.len() as u64;
+        let mut events = Vec::with_capacity(blocks.len());
+        for fetched in blocks {
+            let proved = if has_parent { Verified::PARENT } else { Verified::default() };
+            let verified = fetched.verified.with(proved);
+            let (block, lane) = (fetched.block, Lane::Backfill);
+            events.push(ChainEvent::Applied { block, lane, verified });
+            has_parent = true;
+        }
+        self.appender.append(&events).await?;
+        self.progress.done.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! One block, right, from whichever provider can give it: two calls in one request.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use headwater_storage::model::{Block, BlockParts, BlockRef, Linked, Receipt, Verified};
+
+use crate::clock;
+use crate::rpc::{Call, Cause, Endpoint, Pool, RpcError, parse_batch, parse_single};
+use crate::supervisor::on_cpu;
+use crate::telemetry::metrics;
+
+use super::assemble::{Piece, assemble};
+use super::status::CaptureError;
+use super::verify::Depth;
+
+/// Receipts that are asked for in one batch where `eth_getBlockReceipts` is missing.
+const RECEIPTS_PER_BATCH: usize = 100;
+
+/// A block that was proved as far as it can be by itself.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The block.
+    pub block: Arc<Block>,
+    /// What was proved.
+    pub verified: Verified,
+    /// Who gave it.
+    pub provider: String,
+    /// When its last byte was here.
+    pub answered: Instant,
+}
+
+/// The little of a header that following needs.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HeaderAnswer {
+    hash: alloy_primitives::B256,
+    number: alloy_primitives::U64,
+}
+
+/// Where blocks come from.
+#[derive(Clone)]
+pub struct Source {
+    pool: Pool,
+    depth: Depth,
+}
+
+impl Source {
+    /// Blocks of a chain from its providers.
+    pub fn new(pool: Pool, depth: Depth) -> Source {
+        Source { pool, depth }
+    }
+
+    /// The providers.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The block that a tag names; `None` where the tag is not known.
+    pub async fn tagged(&self, tag: &str) -> Result<Option<BlockRef>, RpcError> {
+        let answer: Option<HeaderAnswer> = self.pool.ask(&Call::header(tag)).await?;
+        Ok(answer.map(|header| BlockRef { number: header.number.to(), hash: header.hash }))
+    }
+
+    /// Asks every provider for its chain id; one that serves another chain is named.
+    pub async fn check_chain_id(&self, expected: u64) -> Result<(), CaptureError> {
+        let mut last = Ok(());
+        let mut is_known = false;
+        for endpoint in self.pool.endpoints() {
+            match endpoint.single::<alloy_primitives::U64>(&Call::chain_id()).await {
+                Ok(Some(found)) if found.to::<u64>() == expected => is_known = true,
+                Ok(Some(found)) => {
+                    let (provider, found) = (endpoint.name().to_owned(), found.to());
+                    return Err(CaptureError::ChainId { provider, found, expected });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    endpoint.failed(&error);
+                    last = Err(error.into());
+                }
+            }
+        }
+        if is_known { Ok(()) } else { last }
+    }
+
+    /// The chain id that some provider gives.
+    pub async fn chain_id(&self) -> Result<Option<u64>, RpcError> {
+        let answer: Option<alloy_primitives::U64> = self.pool.ask(&Call::chain_id()).await?;
+        Ok(answer.map(|id| id.to()))
+    }
+
+    /// The block of a number: wrong data is refused and asked of the next provider.
+    pub async fn block(&self, number: u64) -> Result<Fetched, RpcError> {
+        let mut last = self.pool.nobody("eth_getBlockByNumber");
+        for endpoint in self.pool.order() {
+            match fetch(&endpoint, number, self.depth).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => {
+                    if error.cause == Cause::Wrong {
+                        tracing::warn!(
+                            chain = %self.pool.chain(), provider = error.provider, number,
+                            reason = error.reason, "refused a block"
+                        );
+                        metrics::refused(self.pool.chain(), endpoint.name());
+                    }
+                    endpoint.failed(&error);
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+/// What the first request gave.
+enum First {
+    Whole(Fetched),
+    WithoutReceipts(Box<BlockParts>),
+    NoBatches,
+}
+
+async fn fetch(endpoint: &Arc<Endpoint>, number: u64, depth: Depth) -> Result<Fetched, RpcError> {
+    if endpoint.takes_batches() && endpoint.has_block_receipts() {
+        match in_one_request(endpoint, number, depth).await? {
+            First::Whole(fetched) => return Ok(fetched),
+            First::WithoutReceipts(parts) => {
+                endpoint.lacks_block_receipts();
+                return with_receipts(endpoint, number, *parts, depth).await;
+            }
+            First::NoBatches => endpoint.lacks_batches(),
+        }
+    }
+    let body = endpoint.single_raw(&Call::block(number)).await?;
+    let parts = parse_block(endpoint, number, &body)?;
+    with_receipts(endpoint, number, parts, depth).await
+}
+
+/// Block and receipts in one HTTP batch.
+async fn in_one_request(
+    endpoint: &Arc<Endpoint>,
+    number: u64,
+    depth: Depth,
+) -> Result<First, RpcError> {
+    let calls = [Call::block(number), Call::block_receipts(number)];
+    let body = match endpoint.batch_raw(&calls).await {
+        Ok(body) => body,
+        Err(error) if error.cause == Cause::BatchRefused => return Ok(First::NoBatches),
+        Err(error) => return Err(error),
+    };
+    let answered = clock::now();
+    let endpoint = endpoint.clone();
+    on_cpu(move || read_batch(&endpoint, number, depth, &calls, &body, answered)).await
+}
+
+fn read_batch(
+    endpoint: &Endpoint,
+    number: u64,
+    depth: Depth,
+    calls: &[Call],
+    body: &Bytes,
+    answered: Instant,
+) -> Result<First, RpcError> {
+    let method = "eth_getBlockByNumber";
+    let text = endpoint.text(method, body)?;
+    let reply = parse_batch::<Piece>(text).map_err(|error| endpoint.malformed(method, &error))?;
+    let answers = match endpoint.sort(calls, reply) {
+        Ok(answers) => answers,
+        Err(error) if error.cause == Cause::BatchRefused => return Ok(First::NoBatches),
+        Err(error) => return Err(error),
+    };
+    let mut answers = answers.into_iter();
+    let parts = match answers.next().transpose()?.flatten() {
+        Some(Piece::Block(parts)) => parts,
+        Some(Piece::Receipts(_)) => {
+            return Err(endpoint.error(method, Cause::Malformed, "receipts instead of a block"));
+        }
+        None => return Err(not_there(endpoint, number)),
+    };
+    match answers.next().transpose().map(Option::flatten) {
+        Ok(Some(Piece::Receipts(receipts))) => {
+            finish(endpoint, number, *parts, receipts, depth, answered).map(First::Whole)
+        }
+        Ok(Some(Piece::Block(_))) => {
+            let method = "eth_getBlockReceipts";
+            Err(endpoint.error(method, Cause::Malformed, "a block instead of receipts"))
+        }
+        Ok(None) => Err(not_there(endpoint, number)),
+        Err(error) if error.cause == Cause::MethodMissing => Ok(First::WithoutReceipts(parts)),
+        Err(error) => Err(error),
+    }
+}
+
+fn not_there(endpoint: &Endpoint, number: u64) -> RpcError {
+    let reason = format!("block {number} or its receipts are not there (null)");
+    endpoint.error("eth_getBlockByNumber", Cause::BlockMissing, &reason)
+}
+
+fn parse_block(endpoint: &Endpoint, number: u64, body: &Bytes) -> Result<BlockParts, RpcError> {
+    let method = "eth_getBlockByNumber";
+    let text = endpoint.text(method, body)?;
+    let reply = parse_single::<BlockParts>(text);
+    let reply = reply.map_err(|error| endpoint.malformed(method, &error))?;
+    endpoint.take(method, reply)?.ok_or_else(|| not_there(endpoint, number))
+}
+
+fn finish(
+    endpoint: &Endpoint,
+    number: u64,
+    parts: BlockParts,
+    receipts: Vec<Linked<Receipt>>,
+    depth: Depth,
+    answered: Instant,
+) -> Result<Fetched, RpcError> {
+    let (block, verified) = assemble(number, parts, receipts, depth).map_err(|error| {
+        endpoint.error("eth_getBlockByNumber", Cause::Wrong, &error.to_string())
+    })?;
+    Ok(Fetched { block, verified, provider: endpoint.name().to_owned(), answered })
+}
+
+/// The receipts of a block that is here, by the best way that the provider has.
+async fn with_receipts(
+    endpoint: &Arc<Endpoint>,
+    number: u64,
+    parts: BlockParts,
+    depth: Depth,
+) -> Result<Fetched, RpcError> {
+    let mut receipts = None;
+    if endpoint.has_block_receipts() {
+        let call = Call::block_receipts(number);
+        let body = endpoint.single_raw(&call).await?;
+        let text = endpoint.text(call.method, &body)?;
+        let reply = parse_single(text).map_err(|error| endpoint.malformed(call.method, &error))?;
+        match endpoint.take::<Vec<Linked<Receipt>>>(call.method, reply) {
+            Ok(list) => receipts = Some(list.ok_or_else(|| not_there(endpoint, number))?),
+            Err(error) if error.cause == Cause::MethodMissing => endpoint.lacks_block_receipts(),
+            Err(error) => return Err(error),
+        }
+    }
+    let receipts = match receipts {
+        Some(receipts) => receipts,
+        None => single_receipts(endpoint, number, &parts).await?,
+    };
+    let answered = clock::now();
+    let endpoint = endpoint.clone();
+    on_cpu(move || finish(&endpoint, number, parts, receipts, depth, answered)).await
+}
+
+/// `eth_getTransactionReceipt` for each transaction, in batches where they are taken.
+async fn single_receipts(
+    endpoint: &Arc<Endpoint>,
+    number: u64,
+    parts: &BlockParts,
+) -> Result<Vec<Linked<Receipt>>, RpcError> {
+    let calls: Vec<Call> = parts.transaction_hashes().map(Call::receipt).collect();
+    let mut receipts = Vec::with_capacity(calls.len());
+    let method = "eth_getTransactionReceipt";
+    for chunk in calls.chunks(RECEIPTS_PER_BATCH) {
+        if endpoint.takes_batches() {
+            let body = endpoint.batch_raw(chunk).await?;
+            let text = endpoint.text(method, &body)?;
+            let reply = parse_batch(text).map_err(|error| endpoint.malformed(method, &error))?;
+            match endpoint.sort::<Linked<Receipt>>(chunk, reply) {
+                Ok(answers) => {
+                    for answer in answers {
+                        receipts.push(answer?.ok_or_else(|| not_there(endpoint, number))?);
+                    }
+                    continue;
+                }
+                Err(error) if error.cause == Cause::BatchRefused => endpoint.lacks_batches(),
+                Err(error) => return Err(error),
+            }
+        }
+        for call in chunk {
+            let body = endpoint.single_raw(call).await?;
+            let text = endpoint.text(method, &body)?;
+            let reply = parse_single(text).map_err(|error| endpoint.malformed(method, &error))?;
+            let receipt = endpoint.take(method, reply)?;
+            receipts.push(receipt.ok_or_else(|| not_there(endpoint, number))?);
+        }
+    }
+    Ok(receipts)
+}

@@ -1,0 +1,198 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::query::Format;
+use crate::telemetry::logging::LogFormat;
+
+/// Captures EVM chain data, proves it, keeps it, serves it and forwards it.
+#[derive(Debug, Parser)]
+#[command(name = "headwater", version, max_term_width = 100)]
+pub struct Args {
+    /// Form of the log lines on standard error; HEADWATER_LOG sets the filter.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a built-in chain and the appliance on it: no key, no network.
+    Demo(DemoArgs),
+    /// Follow chains, serve and forward them.
+    Run(RunArgs),
+    /// Fetch history that is final, only what is missing.
+    Backfill(BackfillArgs),
+    /// How a node stands, running or stopped.
+    Status(StatusArgs),
+    /// Run one read-only SQL statement, on a running node or on a stopped node's folder.
+    Sql(SqlArgs),
+    /// Serve a synthetic or replayed chain over JSON-RPC.
+    Devnet(DevnetArgs),
+}
+
+/// `1s`, `250ms`, `2m` or plain seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| "write 30s, 250ms or 2m".to_owned())?;
+    let unit = match text.get(digits.len()..) {
+        Some("ms") => 0.001,
+        Some("" | "s") => 1.0,
+        Some("m" | "min") => 60.0,
+        Some("h") => 3_600.0,
+        Some(_) | None => return Err("write 30s, 250ms or 2m".to_owned()),
+    };
+    Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
+}
+
+/// `headwater demo`.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Where everything is kept; a second run goes on where the first stopped.
+    #[arg(long, default_value = "headwater-demo")]
+    pub data_dir: PathBuf,
+    /// Where the API listens.
+    #[arg(long, default_value = "127.0.0.1:8646")]
+    pub listen: SocketAddr,
+    /// Time between blocks of the built-in chain.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub block_time: Duration,
+    /// End by itself after this time, with a summary.
+    #[arg(long = "for", value_parser = duration)]
+    pub run_for: Option<Duration>,
+    /// Replay a folder of recorded blocks instead of synthetic ones.
+    #[arg(long)]
+    pub replay: Option<PathBuf>,
+}
+
+/// `headwater run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The configuration file.
+    #[arg(long, conflicts_with = "rpc", required_unless_present = "rpc")]
+    pub config: Option<PathBuf>,
+    /// A provider's URL; chain id and name are asked of it.
+    #[arg(long)]
+    pub rpc: Option<String>,
+    /// Where everything is kept.
+    #[arg(long, default_value = "headwater-data")]
+    pub data_dir: PathBuf,
+    /// Where the API listens.
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// The chain's name in paths and answers; by default a well-known name, or chain-<id>.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Begin at this block instead of at the head.
+    #[arg(long)]
+    pub start: Option<u64>,
+    /// Let other machines read the API.
+    #[arg(long)]
+    pub allow_remote: bool,
+}
+
+/// `headwater backfill`.
+#[derive(Debug, clap::Args)]
+pub struct BackfillArgs {
+    /// FIRST:END, END excluded, as in cryo; K and M are thousands and millions.
+    pub range: String,
+    /// A provider's URL.
+    #[arg(long)]
+    pub rpc: String,
+    /// Where everything is kept.
+    #[arg(long, default_value = "headwater-data")]
+    pub data_dir: PathBuf,
+    /// The chain's name.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Blocks that are fetched at the same time.
+    #[arg(long, default_value = "8")]
+    pub window: std::num::NonZeroUsize,
+    /// Requests a second at most.
+    #[arg(long)]
+    pub per_second: Option<std::num::NonZeroU32>,
+}
+
+/// Which node to ask.
+#[derive(Debug, clap::Args)]
+pub struct WhichArgs {
+    /// A node's data folder: asked over HTTP while it runs, read directly when it is stopped.
+    #[arg(long, conflicts_with = "url")]
+    pub data_dir: Option<PathBuf>,
+    /// A running node's address.
+    #[arg(long)]
+    pub url: Option<String>,
+}
+
+/// `headwater status`.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print one word, and end with 0 when the node is ready: for health checks.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// `headwater sql`.
+#[derive(Debug, clap::Args)]
+pub struct SqlArgs {
+    /// The statement.
+    pub statement: String,
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// The form of the answer.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `headwater devnet`.
+#[derive(Debug, clap::Args)]
+pub struct DevnetArgs {
+    /// Where JSON-RPC listens, HTTP and WebSocket.
+    #[arg(long, default_value = "127.0.0.1:8545")]
+    pub listen: SocketAddr,
+    /// Time between blocks; 0 mines on request only (`devnet_mine`).
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub block_time: Duration,
+    /// Replay a folder of recorded blocks.
+    #[arg(long)]
+    pub replay: Option<PathBuf>,
+    /// EIP-155 id.
+    #[arg(long, default_value_t = 1337)]
+    pub chain_id: u64,
+    /// The same seed gives the same accounts.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Transactions of a synthetic block.
+    #[arg(long, default_value_t = 12)]
+    pub transactions: usize,
+    /// Blocks behind the head that are final.
+    #[arg(long, default_value_t = 32)]
+    pub finality: u64,
+    /// Blocks to mine before it listens.
+    #[arg(long, default_value_t = 0)]
+    pub blocks: u64,
+    /// A reorg after every so many blocks; 0 for none.
+    #[arg(long, default_value_t = 0)]
+    pub reorg_every: u64,
+    /// The deepest of these reorgs.
+    #[arg(long, default_value_t = 1)]
+    pub reorg_depth: u64,
+    /// A file that lets the chain go on after a restart.
+    #[arg(long)]
+    pub journal: Option<PathBuf>,
+}

@@ -1,0 +1,86 @@
+//! A node to ask: running, over HTTP; or stopped, through its folder.
+
+use std::time::Duration;
+
+use headwater_storage::disk::LockError;
+use headwater_storage::store::OpenError;
+
+use crate::exit::CommandError;
+use crate::http::ADDRESS_FILE;
+use crate::node::{Node, NodeError};
+
+use super::args::WhichArgs;
+
+const DEFAULT_URL: &str = "http://127.0.0.1:8646";
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A node to ask.
+pub(super) enum Which {
+    Running(Remote),
+    Stopped(Box<Node>),
+}
+
+/// A running node.
+pub(super) struct Remote {
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Which {
+    /// Finds the node: by URL, by its folder, or at the default address.
+    pub(super) fn find(args: &WhichArgs) -> Result<Which, CommandError> {
+        let Some(data_dir) = &args.data_dir else {
+            let url = args.url.as_deref().unwrap_or(DEFAULT_URL);
+            return Ok(Which::Running(Remote::new(url)?));
+        };
+        match Node::open_stopped(data_dir) {
+            Ok(node) => Ok(Which::Stopped(Box::new(node))),
+            Err(NodeError::DataDir(OpenError::Lock(LockError::InUse { .. })) ) => {
+                let address = std::fs::read_to_string(data_dir.join(ADDRESS_FILE))?;
+                let url = format!("http://{}", address.trim());
+                Ok(Which::Running(Remote::new(&url)?))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Remote {
+    fn new(url: &str) -> Result<Remote, CommandError> {
+        let url = url.trim_end_matches('/').to_owned();
+        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
+        match client {
+            Ok(client) => Ok(Remote { url, client }),
+            Err(source) => Err(CommandError::Unreachable { url, source }),
+        }
+    }
+
+    fn unreachable(&self) -> impl FnOnce(reqwest::Error) -> CommandError {
+        let url = self.url.clone();
+        move |error| CommandError::Unreachable { url, source: error.without_url() }
+    }
+
+    /// `GET`s a path: status and body.
+    pub(super) async fn read(&self, path: &str) -> Result<(u16, Vec<u8>), CommandError> {
+        let request = self.client.get(format!("{}{path}", self.url));
+        let response = request.send().await.map_err(self.unreachable())?;
+        let status = response.status().as_u16();
+        Ok((status, response.bytes().await.map_err(self.unreachable())?.to_vec()))
+    }
+
+    /// `POST`s a statement.
+    pub(super) async fn sql(&self, statement: &str, format: &str) -> Result<Vec<u8>, CommandError> {
+        let request = self.client.post(format!("{}/v1/sql?format={format}", self.url));
+        let response =
+            request.body(statement.to_owned()).send().await.map_err(self.unreachable())?;
+        let is_good = response.status().is_success();
+        let body = response.bytes().await.map_err(self.unreachable())?;
+        if is_good {
+            return Ok(body.to_vec());
+        }
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let message = value.pointer("/error/message").and_then(|text| text.as_str());
+        let message = message.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+        Err(CommandError::Refused { url: self.url.clone(), message, is_query: true })
+    }
+}

@@ -1,0 +1,33 @@
+//! The commands.
+
+mod args;
+mod ask;
+mod backfill;
+mod demo;
+mod devnet;
+mod output;
+mod run;
+mod sql;
+mod start;
+mod status;
+
+pub use args::Args;
+
+use args::Command;
+
+use crate::exit::{CommandError, Exit};
+use crate::telemetry::logging;
+
+/// Runs a command to its end.
+pub async fn run(args: Args) -> Result<Exit, CommandError> {
+    let quiet = matches!(args.command, Command::Sql(_) | Command::Status(_));
+    logging::start(args.log_format, if quiet { "warn" } else { "info,datafusion=warn" });
+    match args.command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Run(args) => run::run(args).await,
+        Command::Backfill(args) => backfill::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Sql(args) => sql::run(args).await,
+        Command::Devnet(args) => devnet::run(args).await,
+    }
+}

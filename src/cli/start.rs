@@ -1,0 +1,112 @@
+//! Starting a node: what `run`, `demo` and `backfill` share.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_storage::model::ChainName;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::capture::verify::Depth;
+use crate::capture::{ChainConfig, Source};
+use crate::config::Config;
+use crate::exit::CommandError;
+use crate::http::{HttpError, Server};
+use crate::node::{Node, NodeError};
+use crate::rpc::{Cause, Pool, ProviderConfig};
+use crate::supervisor::Supervisor;
+use crate::telemetry::metrics;
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Opens the folder and the port, so that what is wrong with them is told at once.
+pub(super) async fn open(config: &Config) -> Result<(Node, Server), CommandError> {
+    let server = Server::bind(config.http.listen).await.map_err(NodeError::from)?;
+    Ok((Node::open(config)?, server))
+}
+
+/// Runs a node until `until` returns or a task fails.
+pub(super) async fn serve(
+    config: &Config,
+    mut node: Node,
+    server: Server,
+    mut supervisor: Supervisor,
+    until: impl Future<Output = Result<(), CommandError>>,
+) -> Result<Arc<Node>, CommandError> {
+    let handle = recorder()?;
+    node.start(config, &mut supervisor)?;
+    let node = Arc::new(node);
+    let _announced = server.announce(node.data_dir.path()).map_err(NodeError::from)?;
+    supervisor.spawn("gauges", node.clone().watch(supervisor.shutdown()));
+    supervisor.spawn("http", server.run(node.clone(), handle, supervisor.shutdown()));
+    let mut ended = Ok(());
+    let until = async { ended = until.await };
+    let result = supervisor.run(until).await;
+    tracing::info!("everything is on disk");
+    result.map_err(NodeError::from)?;
+    ended?;
+    Ok(node)
+}
+
+fn recorder() -> Result<PrometheusHandle, NodeError> {
+    Ok(metrics::start().map_err(HttpError::Metrics)?)
+}
+
+/// A chain with one provider and nothing else configured.
+pub(super) fn plain_chain(
+    url: &str,
+    chain_id: u64,
+    name: Option<&str>,
+) -> Result<ChainConfig, CommandError> {
+    let name = name.map_or_else(|| well_known(chain_id), str::to_owned);
+    let name: ChainName = name.parse().map_err(|error| {
+        let reason = crate::exit::chain_text(&error);
+        crate::config::ConfigError::Value { origin: "--name".to_owned(), reason }
+    })?;
+    Ok(ChainConfig::plain(name, chain_id, url))
+}
+
+/// Asks a provider for its chain id; while it is away, again and again, or so many times.
+pub(super) async fn ask_chain_id(url: &str, tries: Option<u32>) -> Result<u64, CommandError> {
+    let name: ChainName = plain_chain(url, 0, None)?.name;
+    let pool = Pool::new(&name, &[ProviderConfig::plain("rpc", url)]).map_err(NodeError::from)?;
+    let shown = url.split('/').take(3).collect::<Vec<_>>().join("/");
+    let source = Source::new(pool.clone(), Depth::default());
+    let mut failures = 0;
+    loop {
+        let error = match source.chain_id().await {
+            Ok(Some(chain_id)) => return Ok(chain_id),
+            Ok(None) => pool.nobody("eth_chainId"),
+            Err(error) => error,
+        };
+        failures += 1;
+        let is_hopeless = !matches!(error.cause, Cause::Unavailable | Cause::Throttled { .. });
+        if is_hopeless || tries.is_some_and(|tries| failures >= tries) {
+            return Err(CommandError::ChainId { url: shown, source: error });
+        }
+        if failures == 1 {
+            tracing::warn!(%error, "the provider does not answer yet: asking again");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Names by EIP-155 id, as in chainlist.
+fn well_known(chain_id: u64) -> String {
+    let known = [
+        (1, "ethereum"),
+        (10, "optimism"),
+        (56, "bsc"),
+        (100, "gnosis"),
+        (137, "polygon"),
+        (1337, "devnet"),
+        (8453, "base"),
+        (31337, "anvil"),
+        (42161, "arbitrum"),
+        (59144, "linea"),
+        (534_352, "scroll"),
+        (11_155_111, "sepolia"),
+    ];
+    let found = known.into_iter().find(|(id, _)| *id == chain_id);
+    found.map_or_else(|| format!("chain-{chain_id}"), |(_, name)| name.to_owned())
+}

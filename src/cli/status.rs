@@ -1,0 +1,129 @@
+//! `headwater status`.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::exit::{CommandError, Exit};
+use crate::http::StatusDocument;
+
+use super::args::StatusArgs;
+use super::ask::Which;
+use super::output;
+
+pub(super) async fn run(args: StatusArgs) -> Result<Exit, CommandError> {
+    let which = Which::find(&args.which)?;
+    if args.quick {
+        return quick(which).await;
+    }
+    let (document, is_running) = match which {
+        Which::Running(remote) => {
+            let (_, body) = remote.read("/v1/status").await?;
+            (serde_json::from_slice(&body).unwrap_or_default(), true)
+        }
+        Which::Stopped(node) => {
+            let document = StatusDocument::from(node.as_ref());
+            (serde_json::to_value(document).unwrap_or_default(), false)
+        }
+    };
+    if args.json {
+        output::line(&document.to_string())?;
+    } else {
+        output::line(&text(&document, is_running))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// One word for a health check.
+async fn quick(which: Which) -> Result<Exit, CommandError> {
+    let Which::Running(remote) = which else {
+        output::line("stopped")?;
+        return Ok(Exit::NotReady);
+    };
+    let (status, body) = remote.read("/readyz").await?;
+    if status == 200 {
+        output::line("ready")?;
+        return Ok(Exit::Success);
+    }
+    output::line(&format!("not ready: {}", String::from_utf8_lossy(&body)))?;
+    Ok(Exit::NotReady)
+}
+
+fn number(value: &Value, path: &str) -> String {
+    value.pointer(path).filter(|found| !found.is_null()).map_or("-".to_owned(), Value::to_string)
+}
+
+fn word<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or("-")
+}
+
+fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
+    value.pointer(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn ranges(value: &Value, path: &str) -> String {
+    let texts: Vec<String> = list(value, path)
+        .iter()
+        .map(|range| format!("{}..={}", number(range, "/first"), number(range, "/last")))
+        .collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+}
+
+/// For people.
+fn text(document: &Value, is_running: bool) -> String {
+    let mut out = String::new();
+    let state = if is_running { "running" } else { "stopped" };
+    let _infallible =
+        writeln!(out, "headwater {}, {state}, data in {}", word(document, "/version"), word(document, "/data_dir"));
+    for chain in list(document, "/chains") {
+        let _infallible = writeln!(
+            out,
+            "\nchain {} (id {})\n  head       {} (provider says {})\n  finalized  {}\n  captured   \
+             {} blocks: {}\n  sealed     {} blocks\n  gaps       {}\n  records    durable {}, \
+             indexed {}, sealed {}\n  disk       log {} bytes, parts {} bytes",
+            word(chain, "/name"),
+            number(chain, "/chain_id"),
+            number(chain, "/head/number"),
+            number(chain, "/capture/provider_head"),
+            number(chain, "/finalized/number"),
+            number(chain, "/captured_blocks"),
+            ranges(chain, "/captured"),
+            number(chain, "/sealed_blocks"),
+            ranges(chain, "/gaps"),
+            number(chain, "/durable_lsn"),
+            number(chain, "/indexed_lsn"),
+            number(chain, "/sealed_lsn"),
+            number(chain, "/wal_bytes"),
+            number(chain, "/part_bytes"),
+        );
+        if is_running {
+            let problem = word(chain, "/capture/problem");
+            let _infallible = writeln!(out, "  problem    {problem}");
+            for provider in list(chain, "/providers") {
+                let _infallible = writeln!(
+                    out,
+                    "  provider   {}: {} requests, {} ms, last error {}",
+                    word(provider, "/name"),
+                    number(provider, "/requests"),
+                    number(provider, "/latency_ms"),
+                    word(provider, "/last_error"),
+                );
+            }
+        }
+    }
+    for exporter in list(document, "/exporters") {
+        let _infallible = writeln!(
+            out,
+            "\nexporter {} ({}) of {}: {}, exported {}, {} behind, {} parked, reason {}",
+            word(exporter, "/name"),
+            word(exporter, "/kind"),
+            word(exporter, "/chain"),
+            word(exporter, "/state"),
+            number(exporter, "/exported_lsn"),
+            number(exporter, "/lag"),
+            number(exporter, "/parked"),
+            word(exporter, "/reason"),
+        );
+    }
+    out.trim_end().to_owned()
+}

@@ -1,0 +1,332 @@
+//! The configuration file: TOML, unknown keys are errors that name the nearest known one, and the
+//! environment overrides (`HEADWATER_HTTP__LISTEN`).
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::capture::ChainConfig;
+use crate::forward::ExporterConfig;
+use crate::query::QueryConfig;
+use crate::secrets;
+
+/// The whole configuration.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// `[http]`.
+    #[serde(default)]
+    pub http: HttpConfig,
+    /// `[query]`.
+    #[serde(default)]
+    pub query: QueryConfig,
+    /// `[[chain]]`.
+    #[serde(default)]
+    pub chain: Vec<ChainConfig>,
+    /// `[[exporter]]`.
+    #[serde(default)]
+    pub exporter: Vec<ExporterConfig>,
+}
+
+/// `[http]`.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Lets other machines read without a token and without TLS.
+    pub allow_remote: bool,
+}
+
+impl Default for HttpConfig {
+    fn default() -> HttpConfig {
+        HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8646)), allow_remote: false }
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong kind.
+    #[error("{origin}: {reason}")]
+    Parse {
+        /// The file, or the variable.
+        origin: String,
+        /// What, where, and the nearest known key.
+        reason: String,
+    },
+    /// Values that do not go together.
+    #[error("{origin}: {reason}")]
+    Value {
+        /// The file.
+        origin: String,
+        /// What is wrong and how to mend it.
+        reason: String,
+    },
+    /// The API would be open to other machines.
+    #[error(
+        "http.listen = \"{listen}\" would let other machines read without a token and without \
+         TLS: listen on 127.0.0.1 behind a proxy that has both, or set http.allow_remote = true \
+         (--allow-remote)"
+    )]
+    Remote {
+        /// The address.
+        listen: SocketAddr,
+    },
+}
+
+const PREFIX: &str = "HEADWATER_";
+
+impl Config {
+    /// Reads a file, with the environment over it.
+    pub fn load(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Config::parse(&path.display().to_string(), &text, environment)
+    }
+
+    /// Reads a text, with the environment over it.
+    pub fn parse(
+        origin: &str,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        // The file by itself first: its errors have lines.
+        let _: Config = parse(origin, text)?;
+        let mut table: toml::Table = parse(origin, text)?;
+        let overrides = overrides(&mut table, environment);
+        let again = toml::to_string(&table).map_err(|error| ConfigError::Parse {
+            origin: origin.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let origin = match overrides.as_slice() {
+            [] => origin.to_owned(),
+            names => format!("{origin} with {}", names.join(", ")),
+        };
+        let mut config: Config = parse(&origin, &again)?;
+        config.check(&origin)?;
+        config.resolve_secrets(&origin)?;
+        Ok(config)
+    }
+
+    fn check(&self, origin: &str) -> Result<(), ConfigError> {
+        let wrong = |reason: String| ConfigError::Value { origin: origin.to_owned(), reason };
+        let mut names: Vec<&str> = self.chain.iter().map(|chain| chain.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find_map(|pair| match pair {
+            [a, b] if a == b => Some(*a),
+            _ => None,
+        }) {
+            return Err(wrong(format!("two chains are called `{twice}`: rename one")));
+        }
+        if let Some(chain) = self.chain.iter().find(|chain| chain.provider.is_empty()) {
+            let name = &chain.name;
+            return Err(wrong(format!("chain `{name}` has no [[chain.provider]]: add one")));
+        }
+        let mut names: Vec<&str> = self.exporter.iter().map(|e| e.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() != self.exporter.len() {
+            return Err(wrong("two exporters have the same name: rename one".to_owned()));
+        }
+        for exporter in &self.exporter {
+            for chain in exporter.chains.iter().flatten() {
+                if !self.chain.iter().any(|known| known.name == *chain) {
+                    let name = &exporter.name;
+                    let reason = format!("exporter `{name}` names chain `{chain}`, which is none");
+                    return Err(wrong(reason));
+                }
+            }
+        }
+        self.http.check()
+    }
+
+    /// Values of exporters' keys may be references to secrets.
+    fn resolve_secrets(&mut self, origin: &str) -> Result<(), ConfigError> {
+        for exporter in &mut self.exporter {
+            let name = exporter.name.clone();
+            for (key, value) in &mut exporter.settings {
+                resolve(value).map_err(|error| ConfigError::Value {
+                    origin: origin.to_owned(),
+                    reason: format!("exporter `{name}`, key `{key}`: {error}"),
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl HttpConfig {
+    /// Refuses to be open to other machines by accident.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.listen.ip().is_loopback() || self.allow_remote {
+            return Ok(());
+        }
+        Err(ConfigError::Remote { listen: self.listen })
+    }
+}
+
+fn resolve(value: &mut toml::Value) -> Result<(), secrets::SecretError> {
+    use secrecy::ExposeSecret;
+    match value {
+        toml::Value::String(text) if secrets::is_reference(text) => {
+            *text = secrets::resolve(text)?.expose_secret().to_owned();
+        }
+        toml::Value::Table(table) => {
+            for (_, inner) in table.iter_mut() {
+                resolve(inner)?;
+            }
+        }
+        toml::Value::String(_)
+        | toml::Value::Integer(_)
+        | toml::Value::Float(_)
+        | toml::Value::Boolean(_)
+        | toml::Value::Datetime(_)
+        | toml::Value::Array(_) => {}
+    }
+    Ok(())
+}
+
+/// Lays `HEADWATER_A__B=value` over `a.b`; gives the names that were used.
+fn overrides(
+    table: &mut toml::Table,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Vec<String> {
+    let mut used = Vec::new();
+    for (name, value) in environment {
+        let Some(path) = name.strip_prefix(PREFIX).filter(|path| *path != "LOG") else { continue };
+        let keys: Vec<String> = path.split("__").map(str::to_lowercase).collect();
+        let Some((last, above)) = keys.split_last() else { continue };
+        // Variables with one word are not of the configuration, unless it is a key of its root.
+        if above.is_empty() && last != "data_dir" {
+            continue;
+        }
+        let parsed = format!("v = {value}").parse::<toml::Table>().ok();
+        let parsed = parsed.and_then(|mut table| table.remove("v"));
+        set(table, above, last, parsed.unwrap_or(toml::Value::String(value)));
+        used.push(name);
+    }
+    used
+}
+
+/// Sets a value below a path of tables, which are made where they are missing.
+fn set(table: &mut toml::Table, path: &[String], key: &str, value: toml::Value) {
+    let Some((first, rest)) = path.split_first() else {
+        table.insert(key.to_owned(), value);
+        return;
+    };
+    let inner = table.entry(first.clone()).or_insert_with(|| toml::Table::new().into());
+    if let toml::Value::Table(inner) = inner {
+        set(inner, rest, key, value);
+    }
+}
+
+fn parse<T: DeserializeOwned>(origin: &str, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let mut reason = error.to_string().trim_end().to_owned();
+        if let Some(nearest) = nearest_key(error.message()) {
+            reason = format!("{reason}\nhelp: did you mean `{nearest}`?");
+        }
+        ConfigError::Parse { origin: origin.to_owned(), reason }
+    })
+}
+
+/// The known key that is nearest to the unknown one, from serde's own message.
+fn nearest_key(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("unknown field `")?;
+    let (unknown, rest) = rest.split_once('`')?;
+    let known = rest.split('`').skip(1).step_by(2);
+    known
+        .map(|key| (strsim::damerau_levenshtein(unknown, key), key))
+        .filter(|(distance, key)| *distance <= key.len().div_ceil(2))
+        .min()
+        .map(|(_, key)| key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        data_dir = "d"
+        [http]
+        listen = "127.0.0.1:1"
+        [[chain]]
+        name = "ethereum"
+        chain_id = 1
+        start = 17000000
+          [[chain.provider]]
+          name = "infura"
+          url = "https://mainnet.infura.io/v3/{key}"
+          ws_url = "wss://mainnet.infura.io/ws/v3/{key}"
+          keys = ["env:INFURA_KEY"]
+          limits = { per_second = 10, per_day = 100000 }
+        [[exporter]]
+        name = "lake"
+        kind = "kafka"
+        chains = ["ethereum"]
+        tables = ["blocks", "transactions"]
+        lanes = ["live"]
+        brokers = ["127.0.0.1:9092"]
+    "#;
+
+    fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let pairs = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::parse("headwater.toml", text, pairs)
+    }
+
+    #[test]
+    fn the_shape_of_the_design_is_read_and_the_environment_overrides() {
+        let config = parse_with(
+            GOOD,
+            &[
+                ("HEADWATER_HTTP__LISTEN", "127.0.0.1:2"),
+                ("HEADWATER_QUERY__ROWS_MAX", "5"),
+                ("HEADWATER_CHAIN_DATA", "/elsewhere"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.http.listen.port(), 2);
+        assert_eq!(config.query.rows_max, 5);
+        assert_eq!(config.chain[0].start, crate::capture::Start::Block(17_000_000));
+        assert_eq!(config.exporter[0].settings.len(), 1, "only the kind's keys are left");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+        let text = GOOD.replace("chain_id = 1", "chain_ids = 1");
+        let error = parse_with(&text, &[]).unwrap_err().to_string();
+        for part in ["headwater.toml", "line 7", "chain_ids", "did you mean `chain_id`?"] {
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+        let error = parse_with(GOOD, &[("HEADWATER_HTTP__LISTN", "x")]).unwrap_err().to_string();
+        assert!(error.contains("HEADWATER_HTTP__LISTN") && error.contains("`listen`"), "{error}");
+    }
+
+    #[test]
+    fn values_that_do_not_go_together_are_refused() {
+        let refused = |from: &str, to: &str, reason: &str| {
+            let error = parse_with(&GOOD.replace(from, to), &[]).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        };
+        refused("127.0.0.1:1", "0.0.0.0:1", "allow_remote");
+        refused("chains = [\"ethereum\"]", "chains = [\"base\"]", "names chain `base`");
+        refused("name = \"ethereum\"", "name = \"Ethereum!\"", "no chain name");
+        refused("start = 17000000", "start = \"soon\"", "block number");
+    }
+}

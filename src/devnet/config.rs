@@ -1,0 +1,43 @@
+//! What kind of chain.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What kind of chain.
+#[derive(Clone, Debug)]
+pub struct DevnetConfig {
+    /// EIP-155 id.
+    pub chain_id: u64,
+    /// The same seed gives the same accounts and forks.
+    pub seed: u64,
+    /// Time between blocks; zero mines on request only (`devnet_mine`).
+    pub block_time: Duration,
+    /// Transactions of a synthetic block.
+    pub transactions: usize,
+    /// Blocks behind the head that are final.
+    pub finality: u64,
+    /// A reorg after every so many blocks; 0 for none.
+    pub reorg_every: u64,
+    /// The deepest of these reorgs.
+    pub reorg_depth: u64,
+    /// A folder of recorded blocks to replay instead of synthetic ones.
+    pub replay: Option<PathBuf>,
+    /// A file that lets the chain go on after a restart.
+    pub journal: Option<PathBuf>,
+}
+
+impl Default for DevnetConfig {
+    fn default() -> DevnetConfig {
+        DevnetConfig {
+            chain_id: 1337,
+            seed: 1,
+            block_time: Duration::from_secs(1),
+            transactions: 12,
+            finality: 32,
+            reorg_every: 0,
+            reorg_depth: 1,
+            replay: None,
+            journal: None,
+        }
+    }
+}

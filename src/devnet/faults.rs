@@ -1,0 +1,52 @@
+//! Faults on request: how often each happens, in thousandths of the requests.
+
+use serde::{Deserialize, Serialize};
+
+/// How often each fault happens, in thousandths, and what the provider cannot do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Faults {
+    /// HTTP 429 with `Retry-After: 1`.
+    pub throttle: u32,
+    /// A log or a transaction is changed, so that a root does not come out.
+    pub wrong_root: u32,
+    /// The header names another parent.
+    pub wrong_parent: u32,
+    /// The last receipt is left out.
+    pub missing_receipts: u32,
+    /// `null` for a block that is there.
+    pub null: u32,
+    /// The answer takes `stall_ms`.
+    pub stall: u32,
+    /// Milliseconds of a stall.
+    pub stall_ms: u64,
+    /// The connection is cut in the middle of the answer.
+    pub cut: u32,
+    /// HTTP 503.
+    pub unavailable: u32,
+    /// Batches are refused.
+    pub no_batches: bool,
+    /// `eth_getBlockReceipts` does not exist.
+    pub no_block_receipts: bool,
+    /// The `finalized` and `safe` tags are not known.
+    pub no_tags: bool,
+}
+
+/// Dice that fall the same way for the same seed (splitmix64).
+#[derive(Clone, Debug)]
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Whether something that happens so often in a thousand happens now.
+    pub(super) fn happens(&mut self, thousandths: u32) -> bool {
+        thousandths > 0 && self.next() % 1_000 < u64::from(thousandths)
+    }
+}

@@ -1,0 +1,197 @@
+//! JSON-RPC: the methods that a follower needs, and `devnet_*` to steer.
+
+use alloy::primitives::{B256, U64, U256};
+use serde_json::{Value, json};
+
+use super::node::{Built, DevNode};
+use super::Faults;
+
+/// Answers a body; `None` when the whole batch is refused by an error of its own.
+pub(super) fn answer(node: &DevNode, body: &[u8]) -> String {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Array(calls)) if node.faults().no_batches => {
+            let _ = calls;
+            error(&Value::Null, -32600, "batch requests are not allowed")
+        }
+        Ok(Value::Array(calls)) => {
+            let answers: Vec<String> = calls.iter().map(|call| one(node, call)).collect();
+            format!("[{}]", answers.join(","))
+        }
+        Ok(call) => one(node, &call),
+        Err(problem) => error(&Value::Null, -32700, &format!("parse error: {problem}")),
+    }
+}
+
+fn error(id: &Value, code: i64, message: &str) -> String {
+    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } }).to_string()
+}
+
+fn result(id: &Value, text: &str) -> String {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{text}}}")
+}
+
+/// What a method gives: JSON text, or an error.
+type Given = Result<String, (i64, String)>;
+
+fn one(node: &DevNode, call: &Value) -> String {
+    let id = call.get("id").cloned().unwrap_or(Value::Null);
+    let method = call.get("method").and_then(Value::as_str).unwrap_or_default();
+    let params = call.get("params").and_then(Value::as_array).cloned().unwrap_or_default();
+    let given = match method {
+        name if name.starts_with("devnet_") => steer(node, name, &params),
+        name => read(node, name, &params),
+    };
+    match given {
+        Ok(text) => result(&id, &text),
+        Err((code, message)) => error(&id, code, &message),
+    }
+}
+
+fn missing(method: &str) -> (i64, String) {
+    (-32601, format!("the method {method} does not exist/is not available"))
+}
+
+fn invalid(what: &str) -> (i64, String) {
+    (-32602, format!("invalid argument: {what}"))
+}
+
+fn quantity(number: u64) -> String {
+    format!("\"{number:#x}\"")
+}
+
+fn read(node: &DevNode, method: &str, params: &[Value]) -> Given {
+    let first = params.first();
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    match method {
+        "eth_chainId" => Ok(quantity(node.config().chain_id)),
+        "net_version" => Ok(format!("\"{}\"", node.config().chain_id)),
+        "web3_clientVersion" => Ok(format!("\"headwater-devnet/{}\"", env!("CARGO_PKG_VERSION"))),
+        "eth_syncing" => Ok("false".to_owned()),
+        "eth_blockNumber" => Ok(quantity(node.head())),
+        "eth_getBlockByNumber" | "eth_getBlockByHash" => {
+            let block = find(node, &text(first).ok_or_else(|| invalid("no block"))?)?;
+            let is_full = params.get(1).and_then(Value::as_bool).unwrap_or(false);
+            Ok(block.map_or_else(null, |block| block_text(node, &block, is_full)))
+        }
+        "eth_getBlockReceipts" if node.faults().no_block_receipts => Err(missing(method)),
+        "eth_getBlockReceipts" => {
+            let block = find(node, &text(first).ok_or_else(|| invalid("no block"))?)?;
+            Ok(block.map_or_else(null, |block| receipts_text(node, &block)))
+        }
+        "eth_getTransactionReceipt" | "eth_getTransactionByHash" => {
+            let hash: Option<B256> = text(first).and_then(|text| text.parse().ok());
+            let found = node.transaction(hash.ok_or_else(|| invalid("no hash"))?);
+            let value = found.and_then(|(block, at)| {
+                let list = match method {
+                    "eth_getTransactionByHash" => &block.transactions,
+                    _ => &block.receipts,
+                };
+                list.get(at).map(Value::to_string)
+            });
+            Ok(value.unwrap_or_else(null))
+        }
+        _ => Err(missing(method)),
+    }
+}
+
+fn null() -> String {
+    "null".to_owned()
+}
+
+/// A block by tag, number or hash.
+fn find(node: &DevNode, text: &str) -> Result<Option<std::sync::Arc<Built>>, (i64, String)> {
+    let number = match text {
+        "latest" | "pending" => node.head(),
+        "earliest" => 0,
+        "safe" | "finalized" if node.faults().no_tags => return Err(invalid("unknown tag")),
+        "safe" => node.head().saturating_sub(node.config().finality / 2),
+        "finalized" => node.finalized(),
+        hash if hash.len() == 66 => {
+            let hash: B256 = hash.parse().map_err(|_| invalid("no hash"))?;
+            return Ok(node.by_hash(hash));
+        }
+        number => number.parse::<U64>().map_err(|_| invalid("no block number"))?.to(),
+    };
+    Ok(node.by_number(number))
+}
+
+/// The block, or a lie about it.
+fn block_text(node: &DevNode, block: &Built, is_full: bool) -> String {
+    let faults = node.faults();
+    if !is_full {
+        return block.light.clone();
+    }
+    if node.happens(faults.null) {
+        return null();
+    }
+    if node.happens(faults.wrong_parent) {
+        return changed(&block.full, |object| {
+            object.insert("parentHash".to_owned(), B256::repeat_byte(0x66).to_string().into());
+        });
+    }
+    if node.happens(faults.wrong_root) {
+        return changed(&block.full, |object| {
+            let transactions = object.get_mut("transactions").and_then(Value::as_array_mut);
+            let first = transactions.and_then(|list| list.first_mut()?.as_object_mut());
+            match first {
+                Some(first) => first.insert("value".to_owned(), "0x123456".into()),
+                None => object.insert("gasUsed".to_owned(), "0x1".into()),
+            };
+        });
+    }
+    block.full.clone()
+}
+
+fn receipts_text(node: &DevNode, block: &Built) -> String {
+    let faults = node.faults();
+    if node.happens(faults.missing_receipts) && !block.receipts.is_empty() {
+        let count = block.receipts.len() - 1;
+        return Value::from(block.receipts.iter().take(count).cloned().collect::<Vec<_>>())
+            .to_string();
+    }
+    if node.happens(faults.wrong_root) {
+        let mut receipts = block.receipts.clone();
+        if let Some(last) = receipts.last_mut().and_then(Value::as_object_mut) {
+            last.insert("cumulativeGasUsed".to_owned(), "0x99".into());
+        }
+        return Value::from(receipts).to_string();
+    }
+    block.receipts_text.clone()
+}
+
+fn changed(text: &str, change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> String {
+    let mut value: Value = serde_json::from_str(text).unwrap_or_default();
+    if let Some(object) = value.as_object_mut() {
+        change(object);
+    }
+    value.to_string()
+}
+
+/// `devnet_mine [count]`, `devnet_reorg [depth]`, `devnet_setFaults [faults]`.
+fn steer(node: &DevNode, method: &str, params: &[Value]) -> Given {
+    let number = || -> Result<u64, (i64, String)> {
+        match params.first() {
+            None => Ok(1),
+            Some(Value::Number(number)) => {
+                number.as_u64().ok_or_else(|| invalid("not a natural number"))
+            }
+            Some(Value::String(text)) => {
+                text.parse::<U256>().map(|n| n.to()).map_err(|_| invalid("not a number"))
+            }
+            Some(_) => Err(invalid("not a number")),
+        }
+    };
+    let failed = |error: super::DevnetError| (-32000, error.to_string());
+    match method {
+        "devnet_mine" => node.mine(number()?).map_err(failed)?,
+        "devnet_reorg" => node.reorg(number()?).map_err(failed)?,
+        "devnet_setFaults" => {
+            let faults = params.first().cloned().unwrap_or_else(|| json!({}));
+            let faults: Faults =
+                serde_json::from_value(faults).map_err(|error| invalid(&error.to_string()))?;
+            node.set_faults(faults);
+        }
+        _ => return Err(missing(method)),
+    }
+    Ok(quantity(node.head()))
+}

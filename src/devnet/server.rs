@@ -1,0 +1,147 @@
+//! HTTP and WebSocket on one port, and the clock that mines.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::supervisor::{Shutdown, on_cpu};
+
+use super::node::{DevNode, DevnetError};
+use super::rpc;
+
+const BODY_BYTES_MAX: usize = 4 << 20;
+
+/// A devnet that listens.
+pub struct Devnet {
+    node: Arc<DevNode>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Devnet {
+    /// Listens; port 0 takes a free one.
+    pub async fn bind(node: Arc<DevNode>, listen: SocketAddr) -> Result<Devnet, DevnetError> {
+        let failed = |source| DevnetError::Listen { address: listen.to_string(), source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Devnet { node, listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until shutdown.
+    pub async fn run(self, mut shutdown: Shutdown) -> Result<(), std::io::Error> {
+        let router = axum::Router::new()
+            .route("/", get(upgrade).post(http))
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .with_state(self.node);
+        let serving = axum::serve(self.listener, router);
+        tokio::select! {
+            result = async { serving.await } => result,
+            () = shutdown.requested() => Ok(()),
+        }
+    }
+}
+
+/// Mines a block after each block time, with a reorg now and then, until shutdown.
+pub async fn mine(node: Arc<DevNode>, mut shutdown: Shutdown) -> Result<(), DevnetError> {
+    let config = node.config().clone();
+    if config.block_time.is_zero() {
+        shutdown.requested().await;
+        return Ok(());
+    }
+    let mut ticks = tokio::time::interval(config.block_time);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shutdown.requested() => return Ok(()),
+        }
+        let node = node.clone();
+        on_cpu(move || {
+            let is_due = config.reorg_every > 0 && (node.head() + 1).is_multiple_of(config.reorg_every);
+            if is_due { node.reorg(1 + node.roll(config.reorg_depth)) } else { node.mine(1) }
+        })
+        .await?;
+    }
+}
+
+async fn upgrade(State(node): State<Arc<DevNode>>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(move |socket| talk(node, socket))
+}
+
+async fn http(State(node): State<Arc<DevNode>>, body: Bytes) -> Response {
+    let faults = node.faults();
+    if node.happens(faults.throttle) {
+        let text = json!({ "error": { "code": -32005, "message": "rate limit exceeded" } });
+        let retry = [(header::RETRY_AFTER, "1")];
+        return (StatusCode::TOO_MANY_REQUESTS, retry, text.to_string()).into_response();
+    }
+    if node.happens(faults.unavailable) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "try again").into_response();
+    }
+    if node.happens(faults.stall) {
+        tokio::time::sleep(Duration::from_millis(faults.stall_ms)).await;
+    }
+    let is_cut = node.happens(faults.cut);
+    let text = on_cpu(move || rpc::answer(&node, &body)).await;
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    if !is_cut {
+        return (kind, text).into_response();
+    }
+    let half: String = text.chars().take(text.len() / 2).collect();
+    let pieces = [Ok(half), Err(std::io::Error::other("cut on request"))];
+    (kind, Body::from_stream(futures::stream::iter(pieces))).into_response()
+}
+
+/// Calls over WebSocket, and `eth_subscribe("newHeads")`.
+async fn talk(node: Arc<DevNode>, mut socket: WebSocket) {
+    let mut heads = node.heads();
+    let mut is_subscribed = false;
+    loop {
+        let out = tokio::select! {
+            head = heads.recv() => match head {
+                Ok(head) if is_subscribed => notification(&head),
+                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            },
+            message = socket.recv() => match message {
+                Some(Ok(Message::Text(text))) => {
+                    let call: Value = serde_json::from_str(&text).unwrap_or_default();
+                    if call.get("method").and_then(Value::as_str) == Some("eth_subscribe") {
+                        is_subscribed = true;
+                        json!({ "jsonrpc": "2.0", "id": call.get("id"), "result": "0x1" }).to_string()
+                    } else {
+                        rpc::answer(&node, text.as_bytes())
+                    }
+                }
+                Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+            },
+        };
+        if socket.send(Message::Text(out.into())).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn notification(head: &Value) -> String {
+    json!({
+        "jsonrpc": "2.0",
+        "method": "eth_subscription",
+        "params": { "subscription": "0x1", "result": head },
+    })
+    .to_string()
+}

@@ -1,0 +1,208 @@
+//! The loop of one exporter on one chain: read, send, wait, move the cursor.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_exporters::{Batch, Disposition, ExportError, Exporter};
+use headwater_storage::ledger::{Cursor, Ledger, LedgerError};
+use headwater_storage::model::{Lane, Lsn};
+use headwater_storage::store::{Chain, StoreError};
+use headwater_storage::tables::Table;
+
+use crate::supervisor::{Shutdown, on_cpu};
+use crate::telemetry::metrics;
+
+use super::cut::{Position, cut};
+use super::status::{ExportState, ExportStatus};
+
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Why an exporter cannot even be run; sinks are never a reason (INV-6).
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The log failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One exporter on one chain.
+pub struct Runner {
+    /// The exporter's name.
+    pub name: String,
+    /// The sink.
+    pub exporter: Arc<dyn Exporter>,
+    /// The chain.
+    pub chain: Arc<Chain>,
+    /// Where the cursor is.
+    pub ledger: Arc<Ledger>,
+    /// Tables that go.
+    pub tables: Vec<Table>,
+    /// Lanes that go.
+    pub lanes: Vec<Lane>,
+    /// How it stands.
+    pub status: Arc<ExportStatus>,
+}
+
+impl Runner {
+    /// Forwards until shutdown.
+    pub async fn run(self, mut shutdown: Shutdown) -> Result<(), ForwardError> {
+        let ended = shutdown.clone();
+        let result = tokio::select! {
+            result = self.forward(ended) => result,
+            () = shutdown.requested() => Ok(()),
+        };
+        self.exporter.close().await;
+        result
+    }
+
+    async fn forward(&self, shutdown: Shutdown) -> Result<(), ForwardError> {
+        let mut durable = self.chain.durable();
+        let mut cursor =
+            self.ledger.cursor(&self.name, self.chain.name())?.unwrap_or_default();
+        self.show(cursor.exported);
+        self.until_ready().await;
+        while !shutdown.is_requested() {
+            let position = Position {
+                exported: cursor.exported,
+                intent: cursor.intent,
+                durable: *durable.borrow_and_update(),
+            };
+            let log = self.chain.log();
+            let last = cut(position, |lsn| log.frame_bytes(lsn)).map_err(StoreError::from)?;
+            let Some(last) = last else {
+                if durable.changed().await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            };
+            cursor.intent = Some(last);
+            self.save(cursor).await?;
+            let batch = self.read(cursor.exported.next(), last).await?;
+            self.send(batch).await;
+            // INV-5: the sink holds it.
+            cursor = Cursor { exported: last, intent: None };
+            self.show(last);
+        }
+        self.save(cursor).await
+    }
+
+    /// One transaction holds both facts: what is acknowledged, and what is sent next.
+    async fn save(&self, cursor: Cursor) -> Result<(), ForwardError> {
+        let (ledger, name) = (self.ledger.clone(), self.name.clone());
+        let chain = self.chain.name().clone();
+        Ok(on_cpu(move || ledger.set_cursor(&name, &chain, cursor)).await?)
+    }
+
+    fn show(&self, exported: Lsn) {
+        self.status.exported(exported);
+        let (name, chain) = (&self.name, self.chain.name());
+        let lag = self.chain.log().durable().0.saturating_sub(exported.0);
+        metrics::set_export(metrics::EXPORTED_LSN, name, chain, exported.0);
+        metrics::set_export(metrics::EXPORT_LAG, name, chain, lag);
+    }
+
+    async fn read(&self, first: Lsn, last: Lsn) -> Result<Batch, ForwardError> {
+        let (chain, lanes) = (self.chain.clone(), self.lanes.clone());
+        let events = on_cpu(move || {
+            let mut events = Vec::new();
+            for lsn in first.0..=last.0 {
+                let event = chain.read(Lsn(lsn))?;
+                if lanes.contains(&event.head.lane) {
+                    events.push(event);
+                }
+            }
+            Ok::<_, StoreError>(events)
+        });
+        Ok(Batch {
+            chain: self.chain.name().clone(),
+            chain_id: self.chain.chain_id(),
+            tables: self.tables.clone(),
+            events: events.await?,
+            parked: BTreeSet::new(),
+        })
+    }
+
+    /// Waits until the sink answers a check.
+    async fn until_ready(&self) {
+        let mut attempt = 0;
+        loop {
+            match self.exporter.check().await {
+                Ok(()) => return self.status.set(ExportState::Running, None),
+                Err(error) => self.pause(&error, &mut attempt).await,
+            }
+        }
+    }
+
+    /// Sends a batch until the sink holds it.
+    async fn send(&self, mut batch: Batch) {
+        let mut attempt = 0;
+        loop {
+            let error = match self.exporter.export(&batch).await {
+                Ok(()) => {
+                    metrics::export_batch(&self.name, &batch.chain, "delivered");
+                    return self.status.set(ExportState::Running, None);
+                }
+                Err(error) => error,
+            };
+            match error.disposition() {
+                Disposition::Retry => {
+                    metrics::export_batch(&self.name, &batch.chain, "retried");
+                    self.pause(&error, &mut attempt).await;
+                }
+                Disposition::Park => {
+                    metrics::export_batch(&self.name, &batch.chain, "parked");
+                    self.park(&mut batch, &error, &mut attempt).await;
+                }
+                Disposition::Stop => {
+                    metrics::export_batch(&self.name, &batch.chain, "blocked");
+                    self.pause(&error, &mut attempt).await;
+                    self.until_ready().await;
+                }
+            }
+        }
+    }
+
+    /// Sets a row aside, durably, and leaves it out of the batch.
+    async fn park(&self, batch: &mut Batch, error: &ExportError, attempt: &mut u32) {
+        let Some(event_id) = error.event_id().map(str::to_owned) else {
+            return self.pause(error, attempt).await;
+        };
+        let (ledger, name) = (self.ledger.clone(), self.name.clone());
+        let (id, reason) = (event_id.clone(), error.to_string());
+        match on_cpu(move || ledger.park(&name, &id, &reason)).await {
+            Ok(()) => {
+                tracing::warn!(exporter = self.name, event_id, %error, "parked a row");
+                self.status.parked();
+                batch.parked.insert(event_id);
+            }
+            Err(failure) => {
+                tracing::warn!(exporter = self.name, error = %failure, "cannot park a row");
+                self.pause(error, attempt).await;
+            }
+        }
+    }
+
+    /// Says why it waits, once, and waits: 1 s doubling to 30 s, spread by the exporter's name.
+    async fn pause(&self, error: &ExportError, attempt: &mut u32) {
+        let is_blocked = error.disposition() == Disposition::Stop;
+        let state = if is_blocked { ExportState::Blocked } else { ExportState::Retrying };
+        if *attempt == 0 {
+            let chain = self.chain.name();
+            tracing::warn!(exporter = self.name, %chain, %error, "the exporter waits");
+        }
+        self.status.set(state, Some(error.to_string()));
+        let doubled = RETRY_FIRST.saturating_mul(1 << (*attempt).min(5)).min(RETRY_MAX);
+        let seed = self.name.bytes().fold(*attempt, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+        });
+        let jitter = doubled.mul_f64(f64::from(seed % 100) / 400.0);
+        *attempt = attempt.saturating_add(1);
+        tokio::time::sleep(if is_blocked { LOOK_AGAIN } else { doubled + jitter }).await;
+    }
+}

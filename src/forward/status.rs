@@ -1,0 +1,88 @@
+//! How an exporter stands, for `status`, the API and metrics.
+
+use std::sync::{Mutex, PoisonError};
+
+use headwater_storage::model::Lsn;
+
+/// What an exporter does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportState {
+    /// It has not connected yet.
+    #[default]
+    Starting,
+    /// It sends, or waits for the log.
+    Running,
+    /// The sink is away: the same batch is tried again.
+    Retrying,
+    /// Somebody must mend something; it looks again by itself.
+    Blocked,
+}
+
+/// How one exporter stands on one chain.
+#[derive(Default)]
+pub struct ExportStatus {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Clone, Default)]
+struct Inner {
+    state: ExportState,
+    reason: Option<String>,
+    exported: Lsn,
+    parked: u64,
+}
+
+/// What the API shows.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ExportView {
+    /// The exporter.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// The chain.
+    pub chain: String,
+    /// What it does.
+    pub state: ExportState,
+    /// Why it does not run.
+    pub reason: Option<String>,
+    /// The last record that the sink holds.
+    pub exported_lsn: u64,
+    /// Records that the sink does not hold yet.
+    pub lag: u64,
+    /// Rows set aside.
+    pub parked: u64,
+}
+
+impl ExportStatus {
+    /// Sets what it does, and why.
+    pub fn set(&self, state: ExportState, reason: Option<String>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        (inner.state, inner.reason) = (state, reason);
+    }
+
+    /// The sink holds more.
+    pub fn exported(&self, lsn: Lsn) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).exported = lsn;
+    }
+
+    /// A row was set aside.
+    pub fn parked(&self) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).parked += 1;
+    }
+
+    /// What the API shows.
+    pub fn view(&self, name: &str, kind: &str, chain: &str, durable: Lsn) -> ExportView {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ExportView {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            chain: chain.to_owned(),
+            state: inner.state,
+            reason: inner.reason,
+            exported_lsn: inner.exported.0,
+            lag: durable.0.saturating_sub(inner.exported.0),
+            parked: inner.parked,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What is captured, what is missing, how the exporters stand.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use headwater_storage::model::{BlockRange, BlockRef};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::capture::StatusView;
+use crate::forward::ExportView;
+use crate::node::{ChainNode, Node};
+use crate::rpc::EndpointStatus;
+
+use super::error::ApiError;
+use super::server::App;
+
+/// How one chain stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChainView {
+    /// Name.
+    pub name: String,
+    /// EIP-155 id.
+    pub chain_id: u64,
+    /// Highest canonical block that is durable.
+    pub head: Option<BlockRef>,
+    /// Highest final block.
+    pub finalized: Option<BlockRef>,
+    /// Ranges of canonical blocks that are durable.
+    pub captured: Vec<BlockRange>,
+    /// How many they are.
+    pub captured_blocks: u64,
+    /// How many of them are in parts.
+    pub sealed_blocks: u64,
+    /// What lies between the configured start and the head and is missing.
+    pub gaps: Vec<BlockRange>,
+    /// Last durable record.
+    pub durable_lsn: u64,
+    /// Last indexed record.
+    pub indexed_lsn: u64,
+    /// Last record that parts were made from.
+    pub sealed_lsn: u64,
+    /// Bytes of the log's files.
+    pub wal_bytes: u64,
+    /// Bytes of the parts.
+    pub part_bytes: u64,
+    /// How capture stands.
+    pub capture: StatusView,
+    /// How the providers stand.
+    pub providers: Vec<EndpointStatus>,
+}
+
+/// Everything that `headwater status` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusDocument {
+    /// The program's version.
+    pub version: &'static str,
+    /// The data folder.
+    pub data_dir: String,
+    /// The chains.
+    pub chains: Vec<ChainView>,
+    /// The exporters.
+    pub exporters: Vec<ExportView>,
+}
+
+impl From<&ChainNode> for ChainView {
+    fn from(node: &ChainNode) -> ChainView {
+        let chain = &node.chain;
+        let (head, finalized, captured, sealed_blocks, part_bytes) = chain.with_state(|state| {
+            let bytes = state.parts().iter().map(|part| part.file_bytes).sum();
+            let head = state.head().map(|head| head.block);
+            (head, state.finalized(), state.captured(), state.sealed().count(), bytes)
+        });
+        let sealed_lsn = chain.sealed().borrow().0;
+        ChainView {
+            name: chain.name().to_string(),
+            chain_id: chain.chain_id(),
+            head,
+            finalized,
+            captured_blocks: captured.count(),
+            captured: captured.iter().collect(),
+            sealed_blocks,
+            gaps: node.gaps(),
+            durable_lsn: chain.log().durable().0,
+            indexed_lsn: chain.index().map_or(0, |index| index.indexed().0),
+            sealed_lsn,
+            wal_bytes: chain.log().file_bytes(),
+            part_bytes,
+            capture: node.status.view(),
+            providers: node.source.pool().status(),
+        }
+    }
+}
+
+impl From<&Node> for StatusDocument {
+    fn from(node: &Node) -> StatusDocument {
+        StatusDocument {
+            version: env!("CARGO_PKG_VERSION"),
+            data_dir: node.data_dir.path().display().to_string(),
+            chains: node.chains.iter().map(ChainView::from).collect(),
+            exporters: node.export_views(),
+        }
+    }
+}
+
+pub(super) fn find<'a>(app: &'a App, name: &str) -> Result<&'a ChainNode, ApiError> {
+    app.node.chain(name).ok_or_else(|| ApiError::UnknownChain { name: name.to_owned() })
+}
+
+/// `GET /v1/status`.
+pub(super) async fn status(State(app): State<App>) -> Json<StatusDocument> {
+    Json(StatusDocument::from(app.node.as_ref()))
+}
+
+/// `GET /v1/chains`.
+pub(super) async fn list(State(app): State<App>) -> Json<Value> {
+    let chains: Vec<ChainView> = app.node.chains.iter().map(ChainView::from).collect();
+    Json(json!({ "chains": chains }))
+}
+
+/// `GET /v1/chains/{chain}`.
+pub(super) async fn one(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<ChainView>, ApiError> {
+    Ok(Json(ChainView::from(find(&app, &name)?)))
+}
+
+/// `GET /v1/chains/{chain}/gaps`.
+pub(super) async fn gaps(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let gaps = find(&app, &name)?.gaps();
+    let missing: u64 = gaps.iter().map(BlockRange::len).sum();
+    Ok(Json(json!({ "gaps": gaps, "missing_blocks": missing })))
+}
+
+/// `GET /v1/exporters`.
+pub(super) async fn exporters(State(app): State<App>) -> Json<Value> {
+    Json(json!({ "exporters": app.node.export_views() }))
+}

@@ -1,0 +1,125 @@
+//! Errors of the API: two stable words, `type` and `code`, and a sentence.
+
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use headwater_storage::store::StoreError;
+use serde_json::json;
+
+use crate::query::QueryError;
+
+/// Why the API cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address is in use, or not ours.
+    #[error("cannot listen on {listen}: stop what listens there, or give another --listen")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The address cannot be written to the data folder.
+    #[error("cannot write {file} to the data folder")]
+    Address {
+        /// The file.
+        file: &'static str,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Metrics cannot be recorded.
+    #[error("cannot record metrics")]
+    Metrics(#[source] metrics_exporter_prometheus::BuildError),
+}
+
+/// Why a request is not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No chain of that name.
+    #[error("there is no chain `{name}`: GET /v1/chains lists them")]
+    UnknownChain {
+        /// The name.
+        name: String,
+    },
+    /// No block there.
+    #[error("chain `{chain}` has no block `{block}`")]
+    UnknownBlock {
+        /// The chain.
+        chain: String,
+        /// What was asked for.
+        block: String,
+    },
+    /// No transaction there.
+    #[error("chain `{chain}` has no transaction {hash} in a canonical block")]
+    UnknownTransaction {
+        /// The chain.
+        chain: String,
+        /// What was asked for.
+        hash: String,
+    },
+    /// Not of the expected form.
+    #[error("{what}: {fix}")]
+    Invalid {
+        /// What is wrong.
+        what: String,
+        /// What is due.
+        fix: &'static str,
+    },
+    /// No such path.
+    #[error("there is nothing at {path}: see the README for the paths")]
+    UnknownPath {
+        /// The path.
+        path: String,
+    },
+    /// A statement.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The store.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// An answer could not be written.
+    #[error("the answer cannot be written: {0}")]
+    Render(#[from] arrow::error::ArrowError),
+}
+
+impl ApiError {
+    fn words(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            ApiError::UnknownChain { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_chain"),
+            ApiError::UnknownBlock { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_block"),
+            ApiError::UnknownTransaction { .. } => {
+                (StatusCode::NOT_FOUND, "not_found", "unknown_transaction")
+            }
+            ApiError::UnknownPath { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_path"),
+            ApiError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid", "invalid_argument"),
+            ApiError::Query(error) => match error {
+                QueryError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "limit", error.code()),
+                QueryError::Memory { .. } | QueryError::Rows { .. } => {
+                    (StatusCode::UNPROCESSABLE_ENTITY, "limit", error.code())
+                }
+                QueryError::ReadOnly => (StatusCode::FORBIDDEN, "invalid", error.code()),
+                QueryError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid", error.code()),
+                QueryError::Failed { .. } => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, "internal", error.code())
+                }
+            },
+            ApiError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "store"),
+            ApiError::Render(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "render"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, kind, code) = self.words();
+        if status.is_server_error() {
+            tracing::warn!(error = %self, code, "a request failed");
+        }
+        let body = json!({ "error": { "type": kind, "code": code, "message": self.to_string() } });
+        (status, Json(body)).into_response()
+    }
+}

@@ -1,0 +1,13 @@
+//! The local API: chains, blocks, transactions, SQL, exporters, health, metrics.
+
+mod blocks;
+mod chains;
+mod error;
+mod health;
+mod server;
+mod sql;
+mod transactions;
+
+pub use chains::{ChainView, StatusDocument};
+pub use error::{ApiError, HttpError};
+pub use server::{ADDRESS_FILE, Server};

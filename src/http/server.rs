@@ -1,0 +1,105 @@
+//! The routes, and the loop that serves them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
+use axum::routing::{get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+
+use crate::node::Node;
+use crate::supervisor::Shutdown;
+
+use super::error::{ApiError, HttpError};
+use super::{blocks, chains, health, sql, transactions};
+
+/// The file in the data folder that says where a running node listens.
+pub const ADDRESS_FILE: &str = "http.address";
+
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// What handlers see.
+#[derive(Clone)]
+pub(super) struct App {
+    pub(super) node: Arc<Node>,
+    pub(super) metrics: PrometheusHandle,
+}
+
+/// The API.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Listens; port 0 takes a free one.
+    pub async fn bind(listen: SocketAddr) -> Result<Server, HttpError> {
+        let failed = |source| HttpError::Listen { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Server { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Says in the data folder where a command finds this node, until dropped.
+    pub fn announce(&self, data_dir: &Path) -> Result<Announced, HttpError> {
+        let path = data_dir.join(ADDRESS_FILE);
+        std::fs::write(&path, format!("{}\n", self.address))
+            .map_err(|source| HttpError::Address { file: ADDRESS_FILE, source })?;
+        Ok(Announced { path })
+    }
+
+    /// Serves until shutdown.
+    pub async fn run(
+        self,
+        node: Arc<Node>,
+        metrics: PrometheusHandle,
+        mut shutdown: Shutdown,
+    ) -> Result<(), std::io::Error> {
+        let router = router(App { node, metrics });
+        tokio::select! {
+            result = async { axum::serve(self.listener, router).await } => result,
+            () = shutdown.requested() => Ok(()),
+        }
+    }
+}
+
+/// The address file; removed when the node stops.
+pub struct Announced {
+    path: PathBuf,
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+fn router(app: App) -> Router {
+    Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/v1/status", get(chains::status))
+        .route("/v1/chains", get(chains::list))
+        .route("/v1/chains/{chain}", get(chains::one))
+        .route("/v1/chains/{chain}/gaps", get(chains::gaps))
+        .route("/v1/chains/{chain}/blocks/{block}", get(blocks::one))
+        .route("/v1/chains/{chain}/transactions/{hash}", get(transactions::one))
+        .route("/v1/chains/{chain}/addresses/{address}/transactions", get(transactions::of_address))
+        .route("/v1/exporters", get(chains::exporters))
+        .route("/v1/sql", post(sql::run))
+        .fallback(|uri: Uri| async move {
+            ApiError::UnknownPath { path: uri.path().to_owned() }
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}

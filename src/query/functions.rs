@@ -1,0 +1,114 @@
+//! Functions for values that SQL does not know: hex text and 256-bit numbers.
+
+use std::sync::Arc;
+
+use alloy_primitives::U256;
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Float64Array, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
+use datafusion::logical_expr::{Signature, Volatility};
+
+/// Adds `to_hex0x(binary)`, `from_hex0x(text)`, `uint256_text(binary)` and
+/// `uint256_double(binary)`.
+pub(super) fn register(context: &SessionContext) {
+    for function in [
+        Function::new("to_hex0x", DataType::Utf8, to_hex),
+        Function::new("from_hex0x", DataType::Binary, from_hex),
+        Function::new("uint256_text", DataType::Utf8, uint256_text),
+        Function::new("uint256_double", DataType::Float64, uint256_double),
+    ] {
+        context.register_udf(ScalarUDF::from(function));
+    }
+}
+
+type Body = fn(&ArrayRef) -> Result<ArrayRef>;
+
+/// A function of one value.
+#[derive(Debug)]
+struct Function {
+    name: &'static str,
+    returns: DataType,
+    signature: Signature,
+    body: Body,
+}
+
+impl Function {
+    fn new(name: &'static str, returns: DataType, body: Body) -> Function {
+        Function { name, returns, signature: Signature::any(1, Volatility::Immutable), body }
+    }
+}
+
+impl PartialEq for Function {
+    fn eq(&self, other: &Function) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Function {}
+
+impl std::hash::Hash for Function {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Function {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.returns.clone())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        let Some(value) = args.args.into_iter().next() else {
+            return Err(DataFusionError::Execution(format!("{} takes one value", self.name)));
+        };
+        let array = value.into_array(rows)?;
+        Ok(ColumnarValue::Array((self.body)(&array)?))
+    }
+}
+
+fn bytes(array: &ArrayRef) -> Result<BinaryArray> {
+    Ok(cast(array, &DataType::Binary)?.as_binary::<i32>().clone())
+}
+
+fn to_hex(array: &ArrayRef) -> Result<ArrayRef> {
+    let text = |bytes: Option<&[u8]>| bytes.map(const_hex::encode_prefixed);
+    Ok(Arc::new(bytes(array)?.iter().map(text).collect::<StringArray>()))
+}
+
+fn from_hex(array: &ArrayRef) -> Result<ArrayRef> {
+    let array = cast(array, &DataType::Utf8)?;
+    let mut values = Vec::with_capacity(array.len());
+    for text in array.as_string::<i32>() {
+        let value = text.map(const_hex::decode).transpose();
+        values.push(value.map_err(|error| {
+            DataFusionError::Execution(format!("from_hex0x: `{}`: {error}", text.unwrap_or("")))
+        })?);
+    }
+    Ok(Arc::new(values.into_iter().collect::<BinaryArray>()))
+}
+
+fn number(bytes: Option<&[u8]>) -> Option<U256> {
+    U256::try_from_be_slice(bytes?)
+}
+
+fn uint256_text(array: &ArrayRef) -> Result<ArrayRef> {
+    let text = |bytes| number(bytes).map(|number| number.to_string());
+    Ok(Arc::new(bytes(array)?.iter().map(text).collect::<StringArray>()))
+}
+
+fn uint256_double(array: &ArrayRef) -> Result<ArrayRef> {
+    let double = |bytes| number(bytes).map(f64::from);
+    Ok(Arc::new(bytes(array)?.iter().map(double).collect::<Float64Array>()))
+}

@@ -1,0 +1,70 @@
+//! Rows of blocks that are not in parts yet, built once per block and kept while they are due.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use headwater_storage::model::{EventHead, Lsn};
+use headwater_storage::store::Chain;
+use headwater_storage::tables::{StoredBlock, Table};
+use headwater_storage::wal;
+
+/// Bytes of rows that are kept at most; beyond it they are built for each statement.
+const BYTES_MAX: usize = 96 << 20;
+
+/// Rows of one chain's unsealed blocks.
+#[derive(Default)]
+pub(super) struct TailCache {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    rows: HashMap<(Lsn, Table), RecordBatch>,
+    bytes: usize,
+}
+
+impl TailCache {
+    /// The rows of some unsealed blocks.
+    pub(super) fn rows(
+        &self,
+        chain: &Chain,
+        table: Table,
+        heads: &[EventHead],
+    ) -> Result<Vec<RecordBatch>, wal::Error> {
+        let mut batches = Vec::with_capacity(heads.len());
+        for head in heads {
+            let rows = match self.find(head.lsn, table) {
+                Some(rows) => rows,
+                None => self.build(chain, table, head)?,
+            };
+            if rows.num_rows() > 0 {
+                batches.push(rows);
+            }
+        }
+        Ok(batches)
+    }
+
+    fn find(&self, lsn: Lsn, table: Table) -> Option<RecordBatch> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.rows.get(&(lsn, table)).cloned()
+    }
+
+    fn build(
+        &self,
+        chain: &Chain,
+        table: Table,
+        head: &EventHead,
+    ) -> Result<RecordBatch, wal::Error> {
+        let Some(block) = chain.block_at(head.lsn)? else { return Ok(table.rows(&[])) };
+        let stored = StoredBlock { lsn: head.lsn, verified: head.verified, block };
+        let rows = table.rows(&[stored]);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.bytes > BYTES_MAX {
+            *kept = Kept::default();
+        }
+        kept.bytes += rows.get_array_memory_size();
+        kept.rows.insert((head.lsn, table), rows.clone());
+        Ok(rows)
+    }
+}

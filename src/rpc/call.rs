@@ -1,0 +1,68 @@
+//! The calls that capture makes, as JSON.
+
+use std::fmt::Write as _;
+
+use alloy_primitives::B256;
+
+/// One JSON-RPC call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The method, also the metric's label.
+    pub method: &'static str,
+    params: String,
+}
+
+impl Call {
+    /// `eth_chainId`.
+    pub fn chain_id() -> Call {
+        Call { method: "eth_chainId", params: "[]".to_owned() }
+    }
+
+    /// `eth_getBlockByNumber` with hashes only, by tag: `latest`, `finalized`.
+    pub fn header(tag: &str) -> Call {
+        Call { method: "eth_getBlockByNumber", params: format!("[\"{tag}\",false]") }
+    }
+
+    /// `eth_getBlockByNumber` with full transactions.
+    pub fn block(number: u64) -> Call {
+        Call { method: "eth_getBlockByNumber", params: format!("[\"{number:#x}\",true]") }
+    }
+
+    /// `eth_getBlockReceipts`.
+    pub fn block_receipts(number: u64) -> Call {
+        Call { method: "eth_getBlockReceipts", params: format!("[\"{number:#x}\"]") }
+    }
+
+    /// `eth_getTransactionReceipt`.
+    pub fn receipt(hash: B256) -> Call {
+        Call { method: "eth_getTransactionReceipt", params: format!("[\"{hash}\"]") }
+    }
+
+    fn write(&self, id: usize, out: &mut String) {
+        let Call { method, params } = self;
+        let _infallible = write!(
+            out,
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}"
+        );
+    }
+
+    /// The body of one request.
+    pub fn single_body(&self) -> String {
+        let mut out = String::new();
+        self.write(0, &mut out);
+        out
+    }
+
+    /// The body of a batch; ids are positions.
+    pub fn batch_body(calls: &[Call]) -> String {
+        let mut out = String::from("[");
+        for (id, call) in calls.iter().enumerate() {
+            if id > 0 {
+                out.push(',');
+            }
+            call.write(id, &mut out);
+        }
+        out.push(']');
+        out
+    }
+}

@@ -1,0 +1,183 @@
+//! The one place that spawns and joins: every task has a name, and all end together.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+
+/// How long tasks may take to end after shutdown was requested.
+const GRACE: Duration = Duration::from_secs(18);
+
+/// Tells tasks to end. Clones hear the same.
+#[derive(Clone)]
+pub struct Shutdown {
+    requested: watch::Receiver<bool>,
+}
+
+impl Shutdown {
+    /// Whether it is time to end.
+    pub fn is_requested(&self) -> bool {
+        *self.requested.borrow()
+    }
+
+    /// Returns when it is time to end.
+    pub async fn requested(&mut self) {
+        // The sender lives as long as the supervisor; when it is gone it is time to end too.
+        let _ended = self.requested.wait_for(|requested| *requested).await;
+    }
+}
+
+/// Why a task ended the process.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// It returned an error after which the process must end.
+    #[error("{task} failed")]
+    Failed {
+        /// The task.
+        task: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It panicked: a bug.
+    #[error("{task} panicked: please report this")]
+    Panicked {
+        /// The task.
+        task: String,
+    },
+    /// It did not end in time.
+    #[error("{tasks} did not end within {} s", GRACE.as_secs())]
+    Stuck {
+        /// The tasks.
+        tasks: String,
+    },
+}
+
+type TaskResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Spawns and joins.
+pub struct Supervisor {
+    shutdown: watch::Sender<bool>,
+    tasks: JoinSet<TaskResult>,
+    names: Vec<(Id, String)>,
+}
+
+impl Default for Supervisor {
+    fn default() -> Supervisor {
+        let (shutdown, _) = watch::channel(false);
+        Supervisor { shutdown, tasks: JoinSet::new(), names: Vec::new() }
+    }
+}
+
+impl Supervisor {
+    /// What tasks listen to.
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown { requested: self.shutdown.subscribe() }
+    }
+
+    /// Spawns a task; an error of it ends the process.
+    pub fn spawn<E>(
+        &mut self,
+        name: impl Into<String>,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let task = async move { task.await.map_err(|error| -> Box<_> { Box::new(error) })?; Ok(()) };
+        let id = self.tasks.spawn(task).id();
+        self.names.push((id, name.into()));
+    }
+
+    /// Runs a blocking loop on a thread of its own; it must end by itself on shutdown.
+    pub fn spawn_thread<E>(
+        &mut self,
+        name: impl Into<String>,
+        work: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let work = move || -> TaskResult { work().map_err(|error| -> Box<_> { Box::new(error) })?; Ok(()) };
+        let id = self.tasks.spawn_blocking(work).id();
+        self.names.push((id, name.into()));
+    }
+
+    fn name(&self, id: Id) -> String {
+        let found = self.names.iter().find(|(known, _)| *known == id);
+        found.map_or_else(|| "a task".to_owned(), |(_, name)| name.clone())
+    }
+
+    /// Waits until `until` returns or a task fails, then ends all tasks in order.
+    pub async fn run(mut self, until: impl Future<Output = ()>) -> Result<(), TaskError> {
+        let mut failure = None;
+        {
+            let mut until = std::pin::pin!(until);
+            while failure.is_none() {
+                let joined = tokio::select! {
+                    () = &mut until => break,
+                    joined = self.tasks.join_next_with_id() => joined,
+                };
+                match joined {
+                    Some(joined) => failure = self.outcome(joined),
+                    None => break,
+                }
+            }
+        }
+        self.shutdown.send_replace(true);
+        let rest = async {
+            while let Some(joined) = self.tasks.join_next_with_id().await {
+                failure = failure.take().or(self.outcome(joined));
+            }
+        };
+        if tokio::time::timeout(GRACE, rest).await.is_err() {
+            let names: Vec<&str> = self.names.iter().map(|(_, name)| name.as_str()).collect();
+            return Err(TaskError::Stuck { tasks: names.join(", ") });
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn outcome(
+        &self,
+        joined: Result<(Id, TaskResult), tokio::task::JoinError>,
+    ) -> Option<TaskError> {
+        match joined {
+            Ok((_, Ok(()))) => None,
+            Ok((id, Err(source))) => Some(TaskError::Failed { task: self.name(id), source }),
+            Err(error) => Some(TaskError::Panicked { task: self.name(error.id()) }),
+        }
+    }
+}
+
+/// Runs CPU work or blocking calls beside the async workers.
+pub async fn on_cpu<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only while the runtime ends: nobody waits for the value any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Returns at SIGINT or SIGTERM; a second signal ends the process at once.
+pub async fn signalled() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    // Everything that was acknowledged is on disk: leaving at once is as safe as kill -9.
+    let second = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130)
+    };
+    #[expect(clippy::disallowed_methods, reason = "tasks are spawned in this file only")]
+    tokio::spawn(second);
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Names of the metrics and the only functions that record them.
+//!
+//! Names are `headwater_<noun>_<unit>[_total]` in base units; labels come from closed sets.
+
+use std::time::Duration;
+
+use headwater_storage::model::ChainName;
+use metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Highest block that a provider announced: gauge by chain.
+pub const HEAD_BLOCK: &str = "headwater_provider_head_block";
+/// Highest canonical block in the log: gauge by chain.
+pub const DURABLE_BLOCK: &str = "headwater_durable_block";
+/// Highest final block: gauge by chain.
+pub const FINALIZED_BLOCK: &str = "headwater_finalized_block";
+/// Last durable record: gauge by chain.
+pub const DURABLE_LSN: &str = "headwater_durable_lsn";
+/// Last indexed record: gauge by chain.
+pub const INDEXED_LSN: &str = "headwater_indexed_lsn";
+/// Last record that parts were made from: gauge by chain.
+pub const SEALED_LSN: &str = "headwater_sealed_lsn";
+/// Last record that a sink holds: gauge by exporter and chain.
+pub const EXPORTED_LSN: &str = "headwater_exported_lsn";
+/// Records that a sink does not hold yet: gauge by exporter and chain.
+pub const EXPORT_LAG: &str = "headwater_export_lag_records";
+/// Export attempts by exporter, chain and outcome.
+pub const EXPORT_BATCHES: &str = "headwater_export_batches_total";
+/// Calls by provider and method.
+pub const RPC_REQUESTS: &str = "headwater_rpc_requests_total";
+/// Failed requests by provider, method and cause.
+pub const RPC_FAILURES: &str = "headwater_rpc_failures_total";
+/// Seconds of an HTTP request to a provider.
+pub const RPC_SECONDS: &str = "headwater_rpc_request_seconds";
+/// Blocks that were refused, by chain and provider.
+pub const BLOCKS_REFUSED: &str = "headwater_blocks_refused_total";
+/// Blocks taken back in reorgs, by chain.
+pub const BLOCKS_REVERTED: &str = "headwater_blocks_reverted_total";
+/// Seconds from a provider's answer to durable, by chain.
+pub const CAPTURE_SECONDS: &str = "headwater_capture_seconds";
+/// Bytes free on the data folder's disk.
+pub const DISK_FREE: &str = "headwater_disk_free_bytes";
+/// Bytes of a chain's log files.
+pub const WAL_BYTES: &str = "headwater_wal_bytes";
+/// Bytes of a chain's parts.
+pub const PART_BYTES: &str = "headwater_part_bytes";
+
+const SECONDS_BUCKETS: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Starts recording; the handle renders what `/metrics` answers.
+pub fn start() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)?
+        .install_recorder()
+}
+
+pub(crate) fn rpc_requests(provider: &str, method: &'static str, calls: usize) {
+    counter!(RPC_REQUESTS, "provider" => provider.to_owned(), "method" => method)
+        .increment(calls as u64);
+}
+
+pub(crate) fn rpc_failure(provider: &str, method: &'static str, cause: &'static str) {
+    counter!(RPC_FAILURES, "provider" => provider.to_owned(), "method" => method, "cause" => cause)
+        .increment(1);
+}
+
+pub(crate) fn rpc_seconds(provider: &str, taken: Duration) {
+    histogram!(RPC_SECONDS, "provider" => provider.to_owned()).record(taken.as_secs_f64());
+}
+
+pub(crate) fn refused(chain: &ChainName, provider: &str) {
+    counter!(BLOCKS_REFUSED, "chain" => chain.to_string(), "provider" => provider.to_owned())
+        .increment(1);
+}
+
+pub(crate) fn reverted(chain: &ChainName, blocks: usize) {
+    counter!(BLOCKS_REVERTED, "chain" => chain.to_string()).increment(blocks as u64);
+}
+
+pub(crate) fn captured(chain: &ChainName, taken: Duration) {
+    histogram!(CAPTURE_SECONDS, "chain" => chain.to_string()).record(taken.as_secs_f64());
+}
+
+pub(crate) fn export_batch(exporter: &str, chain: &ChainName, outcome: &'static str) {
+    let (exporter, chain) = (exporter.to_owned(), chain.to_string());
+    counter!(EXPORT_BATCHES, "exporter" => exporter, "chain" => chain, "outcome" => outcome)
+        .increment(1);
+}
+
+/// Sets a gauge of a chain.
+pub(crate) fn set_chain(name: &'static str, chain: &ChainName, value: u64) {
+    gauge!(name, "chain" => chain.to_string()).set(value as f64);
+}
+
+/// Sets a gauge of an exporter on a chain.
+pub(crate) fn set_export(name: &'static str, exporter: &str, chain: &ChainName, value: u64) {
+    gauge!(name, "exporter" => exporter.to_owned(), "chain" => chain.to_string())
+        .set(value as f64);
+}
+
+/// Sets a gauge of the process.
+pub(crate) fn set(name: &'static str, value: u64) {
+    gauge!(name).set(value as f64);
+}
