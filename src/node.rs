@@ -13,9 +13,7 @@ use headwater_storage::store::{
     AppendError, Appender, Chain, ChainOptions, Committer, DataDir, OpenError, StoreError,
 };
 
-use crate::capture::{
-    Backfill, ChainConfig, ChainStatus, Follower, Progress, Source, Start,
-};
+use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Progress, Source, Start};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::forward::{ExportStatus, ExportView, Runner};
@@ -243,8 +241,7 @@ impl ChainNode {
         supervisor.spawn_thread(format!("log of {name}"), move || committer.run());
         let indexing = index(self.chain.clone(), supervisor.shutdown());
         supervisor.spawn(format!("index of {name}"), indexing);
-        let sealing =
-            seal(self.chain.clone(), self.backfills.clone(), supervisor.shutdown());
+        let sealing = seal(self.chain.clone(), self.backfills.clone(), supervisor.shutdown());
         supervisor.spawn(format!("sealer of {name}"), sealing);
         appender
     }

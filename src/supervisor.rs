@@ -84,7 +84,10 @@ impl Supervisor {
     ) where
         E: std::error::Error + Send + Sync + 'static,
     {
-        let task = async move { task.await.map_err(|error| -> Box<_> { Box::new(error) })?; Ok(()) };
+        let task = async move {
+            task.await.map_err(|error| -> Box<_> { Box::new(error) })?;
+            Ok(())
+        };
         let id = self.tasks.spawn(task).id();
         self.names.push((id, name.into()));
     }
@@ -97,7 +100,10 @@ impl Supervisor {
     ) where
         E: std::error::Error + Send + Sync + 'static,
     {
-        let work = move || -> TaskResult { work().map_err(|error| -> Box<_> { Box::new(error) })?; Ok(()) };
+        let work = move || -> TaskResult {
+            work().map_err(|error| -> Box<_> { Box::new(error) })?;
+            Ok(())
+        };
         let id = self.tasks.spawn_blocking(work).id();
         self.names.push((id, name.into()));
     }

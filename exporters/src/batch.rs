@@ -30,12 +30,12 @@ impl Batch {
 
     /// All rows, in order of the log, then of `tables`, then of the row.
     pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
-        let pairs = self.events.iter().flat_map(|event| {
-            self.tables.iter().map(move |table| (event, *table))
-        });
-        let rows = pairs.flat_map(|(event, table)| {
-            rows_of_event(&self.chain, self.chain_id, event, table)
-        });
+        let pairs = self
+            .events
+            .iter()
+            .flat_map(|event| self.tables.iter().map(move |table| (event, *table)));
+        let rows = pairs
+            .flat_map(|(event, table)| rows_of_event(&self.chain, self.chain_id, event, table));
         rows.filter(|row| !self.parked.contains(&row.event_id))
     }
 }

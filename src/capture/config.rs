@@ -94,9 +94,9 @@ impl<'de> serde::Deserialize<'de> for Start {
             }
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Start, E> {
                 let block = u64::try_from(number);
-                block.map(Start::Block).map_err(|_| {
-                    E::invalid_value(de::Unexpected::Signed(number), &self)
-                })
+                block
+                    .map(Start::Block)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
             }
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Start, E> {
                 Ok(Start::Block(number))

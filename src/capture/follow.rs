@@ -134,7 +134,11 @@ impl Follower {
     fn first_block(&self, latest: BlockRef, finalized: Option<u64>) -> u64 {
         let wanted = match self.config.start {
             Start::Latest => latest.number,
-            Start::Block(number) => number.max(finalized.map_or(0, |last| last + 1)),
+            // A short history is fetched in order with the rest.
+            Start::Block(number) => match finalized {
+                Some(last) if last > number + STEP_BLOCKS => last + 1,
+                Some(_) | None => number,
+            },
         };
         let all = BlockRange { first: wanted, last: u64::MAX - 1 };
         let missing = self.chain.with_state(|state| state.captured().missing(all));
@@ -214,9 +218,8 @@ impl Follower {
         for fetched in blocks {
             let block = fetched.block.block_ref();
             let parent_hash = fetched.block.header.parent_hash;
-            let follows = head.is_none_or(|head| {
-                head.number + 1 == block.number && head.hash == parent_hash
-            });
+            let follows =
+                head.is_none_or(|head| head.number + 1 == block.number && head.hash == parent_hash);
             if !follows {
                 odd = Some(fetched);
                 break;

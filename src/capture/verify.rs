@@ -15,8 +15,7 @@ use headwater_storage::model::{Block, BlockRef, Header, HeaderKey, Verified, Wit
 pub use header::header_hash;
 
 /// Root of a trie without entries.
-const EMPTY_ROOT: B256 =
-    b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
+const EMPTY_ROOT: B256 = b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
 /// Hash of an empty list of ommers.
 const EMPTY_OMMERS: B256 =
     b256!("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
@@ -168,12 +167,8 @@ fn prove_withdrawals(block: &Block) -> Result<bool, Mismatch> {
 
 /// EIP-4895.
 fn encode_withdrawal(withdrawal: &Withdrawal, out: &mut Vec<u8>) {
-    let fields: [&dyn Encodable; 4] = [
-        &withdrawal.index,
-        &withdrawal.validator_index,
-        &withdrawal.address,
-        &withdrawal.amount,
-    ];
+    let fields: [&dyn Encodable; 4] =
+        [&withdrawal.index, &withdrawal.validator_index, &withdrawal.address, &withdrawal.amount];
     alloy::rlp::encode_list::<_, dyn Encodable>(&fields, out);
 }
 

@@ -35,7 +35,7 @@ impl Which {
         };
         match Node::open_stopped(data_dir) {
             Ok(node) => Ok(Which::Stopped(Box::new(node))),
-            Err(NodeError::DataDir(OpenError::Lock(LockError::InUse { .. })) ) => {
+            Err(NodeError::DataDir(OpenError::Lock(LockError::InUse { .. }))) => {
                 let address = std::fs::read_to_string(data_dir.join(ADDRESS_FILE))?;
                 let url = format!("http://{}", address.trim());
                 Ok(Which::Running(Remote::new(&url)?))
@@ -80,7 +80,8 @@ impl Remote {
         }
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let message = value.pointer("/error/message").and_then(|text| text.as_str());
-        let message = message.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+        let message =
+            message.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
         Err(CommandError::Refused { url: self.url.clone(), message, is_query: true })
     }
 }

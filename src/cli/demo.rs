@@ -80,9 +80,15 @@ fn chain(url: &str, block_time: Duration) -> Result<ChainConfig, CommandError> {
 fn greeting(address: &str, rpc: &str, args: &DemoArgs) -> String {
     let what = match &args.replay {
         Some(folder) => format!("recorded blocks of {}", folder.display()),
-        None => "transfers, calls, deployments, ERC-20 and ERC-721 logs, blobs, set-code".to_owned(),
+        None => {
+            "transfers, calls, deployments, ERC-20 and ERC-721 logs, blobs, set-code".to_owned()
+        }
     };
-    let extra = if address == "127.0.0.1:8646" { String::new() } else { format!(" --url http://{address}") };
+    let extra = if address == "127.0.0.1:8646" {
+        String::new()
+    } else {
+        format!(" --url http://{address}")
+    };
     format!(
         "\nHeadwater captures the built-in chain `{CHAIN}` (id {CHAIN_ID}, JSON-RPC at {rpc}):\n\
          {what}; a reorg every {REORG_EVERY} blocks.\n\

@@ -73,8 +73,12 @@ fn ranges(value: &Value, path: &str) -> String {
 fn text(document: &Value, is_running: bool) -> String {
     let mut out = String::new();
     let state = if is_running { "running" } else { "stopped" };
-    let _infallible =
-        writeln!(out, "headwater {}, {state}, data in {}", word(document, "/version"), word(document, "/data_dir"));
+    let _infallible = writeln!(
+        out,
+        "headwater {}, {state}, data in {}",
+        word(document, "/version"),
+        word(document, "/data_dir")
+    );
     for chain in list(document, "/chains") {
         let _infallible = writeln!(
             out,

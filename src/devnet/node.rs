@@ -9,12 +9,12 @@ use tokio::sync::broadcast;
 
 use crate::clock;
 
+use super::DevnetConfig;
 use super::faults::{Dice, Faults};
 use super::journal::{Journal, Recipe};
 use super::replay::{Recorded, ReplayError};
 use super::synthetic;
 use super::transactions::Accounts;
-use super::DevnetConfig;
 
 /// Blocks that are kept ready; older ones are made again when they are asked for.
 const READY_MAX: usize = 512;
@@ -221,9 +221,8 @@ impl DevNode {
     /// Adds blocks on top.
     pub fn mine(&self, count: u64) -> Result<(), DevnetError> {
         for _ in 0..count {
-            let (number, parent, salt) = self.with(|state| {
-                (state.chain.len() as u64, state.chain.last().copied(), state.forks)
-            });
+            let (number, parent, salt) = self
+                .with(|state| (state.chain.len() as u64, state.chain.last().copied(), state.forks));
             let timestamp = match parent {
                 Some(parent) => clock::unix_seconds().max(parent.timestamp + 1),
                 None => clock::unix_seconds(),

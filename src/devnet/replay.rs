@@ -50,7 +50,8 @@ impl Recorded {
             let path = entry.map_err(failed)?.path();
             let block = unpack(&path.join("block.json.gz"));
             let receipts = unpack(&path.join("receipts.json.gz"));
-            blocks.extend(block.zip(receipts).and_then(|(block, receipts)| parse(&block, &receipts)));
+            blocks
+                .extend(block.zip(receipts).and_then(|(block, receipts)| parse(&block, &receipts)));
         }
         blocks.sort_by_key(|block| (block.header.number, block.header.hash));
         if blocks.is_empty() {

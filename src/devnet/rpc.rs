@@ -3,8 +3,8 @@
 use alloy::primitives::{B256, U64, U256};
 use serde_json::{Value, json};
 
-use super::node::{Built, DevNode};
 use super::Faults;
+use super::node::{Built, DevNode};
 
 /// Answers a body; `None` when the whole batch is refused by an error of its own.
 pub(super) fn answer(node: &DevNode, body: &[u8]) -> String {

@@ -71,7 +71,8 @@ pub async fn mine(node: Arc<DevNode>, mut shutdown: Shutdown) -> Result<(), Devn
         }
         let node = node.clone();
         on_cpu(move || {
-            let is_due = config.reorg_every > 0 && (node.head() + 1).is_multiple_of(config.reorg_every);
+            let is_due =
+                config.reorg_every > 0 && (node.head() + 1).is_multiple_of(config.reorg_every);
             if is_due { node.reorg(1 + node.roll(config.reorg_depth)) } else { node.mine(1) }
         })
         .await?;

@@ -11,8 +11,7 @@ use super::node::Built;
 use super::transactions::{Accounts, BASE_FEE, Made};
 
 /// Hash of an empty list of execution requests: SHA-256 of nothing (EIP-7685).
-const NO_REQUESTS: B256 =
-    b256!("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+const NO_REQUESTS: B256 = b256!("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 const GAS_PER_BLOB: u64 = 131_072;
 const GAS_LIMIT: u64 = 30_000_000;
 
@@ -22,11 +21,8 @@ fn hex(number: impl std::fmt::LowerHex) -> String {
 
 /// Makes the block of a recipe.
 pub(super) fn build(accounts: &Accounts, recipe: &Recipe, transactions: usize) -> Built {
-    let seed = [
-        recipe.parent_hash.as_slice(),
-        &recipe.number.to_be_bytes(),
-        &recipe.salt.to_be_bytes(),
-    ];
+    let seed =
+        [recipe.parent_hash.as_slice(), &recipe.number.to_be_bytes(), &recipe.salt.to_be_bytes()];
     let entropy = keccak256(seed.concat());
     let mut made: Vec<Made> = Vec::new();
     let mut gas_used = 0;
@@ -179,9 +175,9 @@ fn transaction(header: &Header, block_hash: B256, at: usize, made: &Made) -> Val
     set("v", hex(parity).into());
     set("yParity", hex(parity).into());
     let list = tx.access_list().cloned().unwrap_or_default();
-    let items = list.iter().map(|item| {
-        json!({ "address": lower(item.address), "storageKeys": item.storage_keys })
-    });
+    let items = list
+        .iter()
+        .map(|item| json!({ "address": lower(item.address), "storageKeys": item.storage_keys }));
     set("accessList", items.collect::<Vec<Value>>().into());
     if kind >= 2 {
         set("maxFeePerGas", hex(tx.max_fee_per_gas()).into());

@@ -60,7 +60,8 @@ impl Accounts {
         let (key, from) = self.account(block.wrapping_add(at))?;
         // Unique per account, whatever happened on other forks.
         let nonce = block * 1_000 + at;
-        let word = U256::from_be_bytes(keccak256([entropy.as_slice(), &at.to_be_bytes()].concat()).0);
+        let word =
+            U256::from_be_bytes(keccak256([entropy.as_slice(), &at.to_be_bytes()].concat()).0);
         let amount = (word >> 200_usize) + U256::from(1);
         let peer = self.address(at + 3);
         let token = Address::repeat_byte(0x20);
@@ -91,7 +92,16 @@ impl Accounts {
             1 | 4 => {
                 shape.gas_used = 51_000;
                 shape.logs = vec![transfer_log(token, *from, peer, amount)];
-                TxEnvelope::Eip1559(sign(key, dynamic(chain_id, nonce, fee, TxKind::Call(token), call([0xa9, 0x05, 0x9c, 0xbb])))?)
+                TxEnvelope::Eip1559(sign(
+                    key,
+                    dynamic(
+                        chain_id,
+                        nonce,
+                        fee,
+                        TxKind::Call(token),
+                        call([0xa9, 0x05, 0x9c, 0xbb]),
+                    ),
+                )?)
             }
             2 => {
                 shape.gas_used = 60_000;
@@ -141,11 +151,8 @@ impl Accounts {
             }
             _ => {
                 shape.gas_used = 46_000;
-                let grant = Authorization {
-                    chain_id: U256::from(chain_id),
-                    address: token,
-                    nonce: block,
-                };
+                let grant =
+                    Authorization { chain_id: U256::from(chain_id), address: token, nonce: block };
                 let signature = sign_hash(key, grant.signature_hash())?;
                 let tx = TxEip7702 {
                     chain_id,

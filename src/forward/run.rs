@@ -63,8 +63,7 @@ impl Runner {
 
     async fn forward(&self, shutdown: Shutdown) -> Result<(), ForwardError> {
         let mut durable = self.chain.durable();
-        let mut cursor =
-            self.ledger.cursor(&self.name, self.chain.name())?.unwrap_or_default();
+        let mut cursor = self.ledger.cursor(&self.name, self.chain.name())?.unwrap_or_default();
         self.show(cursor.exported);
         self.until_ready().await;
         while !shutdown.is_requested() {
@@ -198,9 +197,10 @@ impl Runner {
         }
         self.status.set(state, Some(error.to_string()));
         let doubled = RETRY_FIRST.saturating_mul(1 << (*attempt).min(5)).min(RETRY_MAX);
-        let seed = self.name.bytes().fold(*attempt, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(u32::from(byte))
-        });
+        let seed = self
+            .name
+            .bytes()
+            .fold(*attempt, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         let jitter = doubled.mul_f64(f64::from(seed % 100) / 400.0);
         *attempt = attempt.saturating_add(1);
         tokio::time::sleep(if is_blocked { LOOK_AGAIN } else { doubled + jitter }).await;

@@ -97,9 +97,7 @@ fn router(app: App) -> Router {
         .route("/v1/chains/{chain}/addresses/{address}/transactions", get(transactions::of_address))
         .route("/v1/exporters", get(chains::exporters))
         .route("/v1/sql", post(sql::run))
-        .fallback(|uri: Uri| async move {
-            ApiError::UnknownPath { path: uri.path().to_owned() }
-        })
+        .fallback(|uri: Uri| async move { ApiError::UnknownPath { path: uri.path().to_owned() } })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
 }

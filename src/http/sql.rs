@@ -39,8 +39,9 @@ pub(super) async fn run(
     let sql = match text.trim_start().starts_with('{') {
         false => text.to_owned(),
         true => {
-            let statement: Statement = serde_json::from_str(text)
-                .map_err(|error| invalid(format!("the body is not the JSON that is due: {error}")))?;
+            let statement: Statement = serde_json::from_str(text).map_err(|error| {
+                invalid(format!("the body is not the JSON that is due: {error}"))
+            })?;
             statement.sql
         }
     };

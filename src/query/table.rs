@@ -68,7 +68,11 @@ impl SnapshotTable {
         let wanted = |head: &&EventHead| numbers.contains(head.block.number);
         let rows = if self.table == Table::ChainEvents {
             let events: Vec<EventHead> = snapshot.events.iter().filter(wanted).copied().collect();
-            if events.is_empty() { Vec::new() } else { vec![(events[..].to_vec(), event_rows(&events))] }
+            if events.is_empty() {
+                Vec::new()
+            } else {
+                vec![(events[..].to_vec(), event_rows(&events))]
+            }
         } else {
             let heads: Vec<EventHead> = snapshot.tail.iter().filter(wanted).copied().collect();
             let mut rows = Vec::new();

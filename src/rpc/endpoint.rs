@@ -48,7 +48,12 @@ pub struct EndpointStatus {
 
 impl Endpoint {
     /// An endpoint; `key` replaces `{key}` in the URL.
-    pub fn new(config: &ProviderConfig, name: String, key: Option<SecretString>, client: Client) -> Endpoint {
+    pub fn new(
+        config: &ProviderConfig,
+        name: String,
+        key: Option<SecretString>,
+        client: Client,
+    ) -> Endpoint {
         let url = match &key {
             Some(key) => config.url.replace("{key}", key.expose_secret()),
             None => config.url.clone(),
@@ -124,14 +129,22 @@ impl Endpoint {
 
     /// Remembers a failure, so that others are asked first for a while.
     pub fn failed(&self, error: &RpcError) {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).failed(&error.cause, clock::now());
+        self.health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failed(&error.cause, clock::now());
         let text = error.to_string();
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
         metrics::rpc_failure(&self.name, error.method, error.cause.as_str());
     }
 
     /// Sends a body that holds `calls` and gives back the answer's bytes.
-    async fn post(&self, method: &'static str, calls: usize, body: String) -> Result<Bytes, RpcError> {
+    async fn post(
+        &self,
+        method: &'static str,
+        calls: usize,
+        body: String,
+    ) -> Result<Bytes, RpcError> {
         if let Err(rest) = self.pacer.spend(calls, clock::unix_seconds()) {
             let reason = format!("the configured quota of the day ends in {} s", rest.as_secs());
             return Err(self.error(method, Cause::QuotaSpent, &reason));
@@ -159,9 +172,10 @@ impl Endpoint {
             .await
             .map_err(unavailable)?;
         let status = response.status();
-        let after = response.headers().get("retry-after").and_then(|value| {
-            Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?))
-        });
+        let after = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?)));
         let bytes = response.bytes().await.map_err(unavailable)?;
         if let Some(cause) = classify_status(status.as_u16(), after) {
             let text: String = String::from_utf8_lossy(&bytes).chars().take(200).collect();
@@ -254,7 +268,8 @@ impl Endpoint {
             };
             *place = Some(self.take(call.method, reply));
         }
-        let missing = || Err(self.error(method, Cause::Malformed, "an answer of the batch is missing"));
+        let missing =
+            || Err(self.error(method, Cause::Malformed, "an answer of the batch is missing"));
         Ok(sorted.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect())
     }
 }

@@ -92,7 +92,12 @@ pub(super) fn classify(error: &ErrorObject) -> Cause {
             Cause::Throttled { after: None }
         }
         _ if says(&["batch"]) => Cause::BatchRefused,
-        _ if says(&["method not found", "does not exist/is not available", "unsupported method"]) => {
+        _ if says(&[
+            "method not found",
+            "does not exist/is not available",
+            "unsupported method",
+        ]) =>
+        {
             Cause::MethodMissing
         }
         _ if says(&["invalid api key", "unauthorized", "invalid project id", "forbidden"]) => {

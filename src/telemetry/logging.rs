@@ -16,8 +16,8 @@ pub enum LogFormat {
 
 /// Starts logging; `HEADWATER_LOG` sets the filter (default `info`).
 pub fn start(format: LogFormat, default_filter: &str) {
-    let filter = EnvFilter::try_from_env("HEADWATER_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let filter =
+        EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -95,8 +95,7 @@ pub(crate) fn set_chain(name: &'static str, chain: &ChainName, value: u64) {
 
 /// Sets a gauge of an exporter on a chain.
 pub(crate) fn set_export(name: &'static str, exporter: &str, chain: &ChainName, value: u64) {
-    gauge!(name, "exporter" => exporter.to_owned(), "chain" => chain.to_string())
-        .set(value as f64);
+    gauge!(name, "exporter" => exporter.to_owned(), "chain" => chain.to_string()).set(value as f64);
 }
 
 /// Sets a gauge of the process.

@@ -48,7 +48,8 @@ fn thirty() -> u32 {
 }
 
 /// Settings that would break the promises.
-const OURS: [&str; 4] = ["enable.idempotence", "acks", "request.required.acks", "message.timeout.ms"];
+const OURS: [&str; 4] =
+    ["enable.idempotence", "acks", "request.required.acks", "message.timeout.ms"];
 
 impl KafkaConfig {
     /// What is wrong with the keys, if anything.

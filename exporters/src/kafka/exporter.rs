@@ -48,8 +48,9 @@ impl Kafka {
         if let Some(client) = held.as_ref() {
             return Ok(client.clone());
         }
-        let client = Client::new(&self.config.client()).map_err(|error| {
-            ExportError::Refused { sink: self.sink(), reason: error.to_string() }
+        let client = Client::new(&self.config.client()).map_err(|error| ExportError::Refused {
+            sink: self.sink(),
+            reason: error.to_string(),
         })?;
         *held = Some(client.clone());
         Ok(client)
@@ -75,8 +76,7 @@ impl Kafka {
             .insert(Header { key: "event_id", value: Some(&row.event_id) })
             .insert(Header { key: "lsn", value: Some(&lsn) })
             .insert(Header { key: "op", value: Some(row.op.as_str()) });
-        let mut record =
-            FutureRecord::to(topic).key(&row.key).payload(&row.json).headers(headers);
+        let mut record = FutureRecord::to(topic).key(&row.key).payload(&row.json).headers(headers);
         loop {
             match client.producer.send_result(record) {
                 Ok(delivery) => return Ok(delivery),

@@ -63,8 +63,9 @@ async fn existing(client: Client, sink: &str) -> Result<BTreeSet<String>, Export
         Ok(answer) => answer,
         Err(_cancelled) => Err(KafkaError::Canceled),
     };
-    let unavailable = |error: KafkaError| {
-        ExportError::Unavailable { sink: sink.to_owned(), reason: client.reason(&error) }
+    let unavailable = |error: KafkaError| ExportError::Unavailable {
+        sink: sink.to_owned(),
+        reason: client.reason(&error),
     };
     answer.map_err(unavailable)
 }

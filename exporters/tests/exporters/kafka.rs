@@ -84,7 +84,8 @@ fn read_all(brokers: &str) -> Vec<Seen> {
                 String::from_utf8(found.unwrap().value.unwrap().to_vec()).unwrap()
             };
             let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
-            let row: serde_json::Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+            let row: serde_json::Value =
+                serde_json::from_slice(message.payload().unwrap()).unwrap();
             assert_eq!(row["op"], header("op"), "the op is in the row and in the header");
             seen.push(Seen {
                 table: table.name().to_owned(),

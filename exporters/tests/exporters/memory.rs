@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use headwater_exporters::Exporter;
 use headwater_exporters::contract::{self, Harness, Seen};
 use headwater_exporters::memory::{Memory, MemoryConfig, Received};
-use headwater_exporters::Exporter;
 
 struct InMemory(Arc<Memory>);
 

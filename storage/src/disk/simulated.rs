@@ -85,7 +85,8 @@ impl SimulatedDisk {
             for change in state.unsynced_names.iter().filter(|_| coin.toss()) {
                 change.apply(&mut names);
             }
-            let contents = state.contents.iter().map(|content| content.survive(&mut coin)).collect();
+            let contents =
+                state.contents.iter().map(|content| content.survive(&mut coin)).collect();
             State { contents, synced_names: names.clone(), names, ..State::default() }
         });
         SimulatedDisk { state: Arc::new(Mutex::new(state)) }

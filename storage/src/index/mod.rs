@@ -45,10 +45,8 @@ impl Index {
                     %error, folder = %folder.display(), aside = %aside.display(),
                     "the index does not open: it is set aside and rebuilt from the log"
                 );
-                set_aside(folder, &aside).map_err(|source| IndexError::SetAside {
-                    folder: folder.to_owned(),
-                    source,
-                })?;
+                set_aside(folder, &aside)
+                    .map_err(|source| IndexError::SetAside { folder: folder.to_owned(), source })?;
                 Index::try_open(folder)
             }
         }

@@ -20,5 +20,6 @@ pub(super) fn from_bytes<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result
         let (key, known) = (key.to_owned(), VERSION);
         return Err(LedgerError::Version { key, version: *version, known });
     }
-    serde_json::from_slice(text).map_err(|source| LedgerError::Value { key: key.to_owned(), source })
+    serde_json::from_slice(text)
+        .map_err(|source| LedgerError::Value { key: key.to_owned(), source })
 }

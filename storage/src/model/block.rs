@@ -5,8 +5,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use super::json::write_list;
 use super::object::{Linked, Object, keep, write_key};
 use super::{
-    BlockRef, Header, LogLinks, Receipt, ReceiptLinks, Transaction, TransactionLinks, Withdrawal,
-    WithdrawalLinks, HeaderLinks,
+    BlockRef, Header, HeaderLinks, LogLinks, Receipt, ReceiptLinks, Transaction, TransactionLinks,
+    Withdrawal, WithdrawalLinks,
 };
 
 /// A block as a provider gave it, receipts included.

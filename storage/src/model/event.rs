@@ -7,8 +7,7 @@ use alloy_primitives::B256;
 use super::{Block, BlockRef, Lane, Lsn, Verified};
 
 /// Kind of an event, as in the log, in topics' `op` header and in the `chain_events` table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Op {

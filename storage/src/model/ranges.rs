@@ -97,7 +97,10 @@ mod tests {
         }
         let found: Vec<BlockRange> = set.iter().collect();
         assert_eq!(found, [range(5, 12), range(20, 35), range(40, 40)]);
-        assert_eq!(set.missing(range(0, 50)), [range(0, 4), range(13, 19), range(36, 39), range(41, 50)]);
+        assert_eq!(
+            set.missing(range(0, 50)),
+            [range(0, 4), range(13, 19), range(36, 39), range(41, 50)]
+        );
         assert_eq!(set.missing(range(6, 12)), []);
         assert_eq!(set.missing(range(36, 38)), [range(36, 38)]);
         assert_eq!(set.count(), 8 + 16 + 1);

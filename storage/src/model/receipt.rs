@@ -101,9 +101,7 @@ impl Logs {
     pub(super) fn settle(&mut self, expected: &LogLinks) -> Option<(usize, &'static str)> {
         let claimed = std::mem::take(&mut self.claimed);
         let pairs = self.list.iter().zip(&claimed).enumerate();
-        pairs
-            .filter_map(|(at, (log, links))| Some((at, log.differing(links, expected)?)))
-            .next()
+        pairs.filter_map(|(at, (log, links))| Some((at, log.differing(links, expected)?))).next()
     }
 }
 

@@ -178,7 +178,10 @@ impl JsonField for Option<Vec<AccessListItem>> {
         for text in texts {
             let keys = text.storage_keys.iter().map(|key| scalar(key, &mut canonical));
             let storage_keys = keys.collect::<Result<_, A::Error>>()?;
-            list.push(AccessListItem { address: scalar(text.address, &mut canonical)?, storage_keys });
+            list.push(AccessListItem {
+                address: scalar(text.address, &mut canonical)?,
+                storage_keys,
+            });
         }
         Ok((Some(list), original(raw, canonical)?))
     }
@@ -215,7 +218,8 @@ impl JsonField for Option<Vec<Authorization>> {
         let value = Some(list);
         let mut again = String::new();
         value.write(&mut again);
-        let same = super::json::parse_value(&again).ok() == super::json::parse_value(raw.get()).ok();
+        let same =
+            super::json::parse_value(&again).ok() == super::json::parse_value(raw.get()).ok();
         Ok((value, original(raw, canonical && same)?))
     }
 

@@ -81,9 +81,8 @@ impl Committer {
     }
 
     fn gather(&mut self, first: Request) -> Vec<Request> {
-        let bytes = |request: &Request| -> u64 {
-            request.records.iter().map(Record::frame_bytes).sum()
-        };
+        let bytes =
+            |request: &Request| -> u64 { request.records.iter().map(Record::frame_bytes).sum() };
         let mut total = bytes(&first);
         let mut group = vec![first];
         while total < GROUP_BYTES_MAX {

@@ -168,8 +168,8 @@ impl ChainState {
         let block = event.block;
         match &self.head {
             Some(head) => {
-                let follows = block.number == head.block.number + 1
-                    && event.parent_hash == head.block.hash;
+                let follows =
+                    block.number == head.block.number + 1 && event.parent_hash == head.block.hash;
                 if follows {
                     return Ok(());
                 }

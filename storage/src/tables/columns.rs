@@ -23,11 +23,7 @@ impl Columns {
     }
 
     /// Adds a column.
-    pub(super) fn add<V: Value>(
-        &mut self,
-        name: &str,
-        values: impl ExactSizeIterator<Item = V>,
-    ) {
+    pub(super) fn add<V: Value>(&mut self, name: &str, values: impl ExactSizeIterator<Item = V>) {
         debug_assert_eq!(values.len(), self.rows, "one value a row");
         self.fields.push(V::field(name));
         self.arrays.push(V::array(values));

@@ -24,8 +24,9 @@ pub use read::{ReadError, read_blocks};
 pub use value::{TYPE_KEY, TYPE_UINT256};
 
 /// A table by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
     /// One row per block.
@@ -101,10 +102,9 @@ impl Table {
                 .into_iter()
                 .map(|table| match table {
                     Table::ChainEvents => event_rows(&[]).schema(),
-                    Table::Blocks
-                    | Table::Transactions
-                    | Table::Logs
-                    | Table::Withdrawals => table.rows(&[]).schema(),
+                    Table::Blocks | Table::Transactions | Table::Logs | Table::Withdrawals => {
+                        table.rows(&[]).schema()
+                    }
                 })
                 .collect()
         });

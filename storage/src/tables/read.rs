@@ -88,8 +88,11 @@ impl Row<'_> {
     /// Gives an object its kept fields.
     pub(super) fn restore<T: Object>(&self, name: &str, object: &mut T) -> Result<(), ReadError> {
         let Some(text) = self.required::<Option<String>>(name)? else { return Ok(()) };
-        restore_extra(object, &text)
-            .map_err(|source| ReadError::Extra { column: name.to_owned(), row: self.at, source })
+        restore_extra(object, &text).map_err(|source| ReadError::Extra {
+            column: name.to_owned(),
+            row: self.at,
+            source,
+        })
     }
 }
 

@@ -53,7 +53,9 @@ impl Record {
     /// Encodes and compresses; this is where the time goes, so it runs on the caller's thread.
     pub fn new(event: &ChainEvent) -> Record {
         match event {
-            ChainEvent::Applied { block, lane, verified } => Record::applied(block, *lane, *verified),
+            ChainEvent::Applied { block, lane, verified } => {
+                Record::applied(block, *lane, *verified)
+            }
             ChainEvent::Reverted(block) => Record::bare(Op::Reverted, *block),
             ChainEvent::Finalized(block) => Record::bare(Op::Finalized, *block),
         }
@@ -233,7 +235,8 @@ impl FrameHead {
         if self.event.op != Op::Applied {
             return Ok(None);
         }
-        let decode = |raw: &[u8]| codec::decode_block(self.version, raw).map_err(BlockError::Decode);
+        let decode =
+            |raw: &[u8]| codec::decode_block(self.version, raw).map_err(BlockError::Decode);
         let block = if self.compression == ZSTD {
             let raw = zstd::bulk::decompress(payload, self.raw_bytes as usize)
                 .map_err(|_| BlockError::Compression)?;

@@ -120,7 +120,10 @@ fn an_acknowledged_record_that_is_torn_is_damage_not_a_tail() {
     let (path, start) = last_frame(&disk, 0);
     disk.flip_bit(&path, start + 60);
     let error = open_on(&disk, 3).err().unwrap();
-    assert!(matches!(error, Error::Damaged { lsn: Lsn(3), damage: Damage::Checksum, .. }), "{error}");
+    assert!(
+        matches!(error, Error::Damaged { lsn: Lsn(3), damage: Damage::Checksum, .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -190,8 +193,7 @@ fn a_segment_of_version_1_is_read() {
     let write = || {
         let disk = SimulatedDisk::new();
         let options = Options { segment_bytes: 1 << 10 };
-        let mut writer =
-            open(Arc::new(disk.clone()), &folder(), 1, options, Lsn::ZERO).unwrap();
+        let mut writer = open(Arc::new(disk.clone()), &folder(), 1, options, Lsn::ZERO).unwrap();
         let block = blocks(1).remove(0);
         let finalized = ChainEvent::Finalized(block.block_ref());
         writer.append(&[applied(&block), Record::new(&finalized)]).unwrap();
