@@ -185,7 +185,7 @@ fn resolve(value: &mut toml::Value) -> Result<(), secrets::SecretError> {
     use secrecy::ExposeSecret;
     match value {
         toml::Value::String(text) if secrets::is_reference(text) => {
-            *text = secrets::resolve(text)?.expose_secret().to_owned();
+            secrets::resolve(text)?.expose_secret().clone_into(text);
         }
         toml::Value::Table(table) => {
             for (_, inner) in table.iter_mut() {

@@ -67,13 +67,12 @@ impl NodeError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            NodeError::DataDir(_) | NodeError::Ledger(_) => Exit::DataDir,
-            NodeError::Store { source: StoreError::ChainId { .. }, .. } => Exit::Config,
-            NodeError::Store { .. } => Exit::DataDir,
-            NodeError::Pool(_) | NodeError::Exporter(_) => Exit::Config,
-            NodeError::Query(_) => Exit::Failure,
+            NodeError::Store { source: StoreError::ChainId { .. }, .. }
+            | NodeError::Pool(_)
+            | NodeError::Exporter(_) => Exit::Config,
+            NodeError::DataDir(_) | NodeError::Ledger(_) | NodeError::Store { .. } => Exit::DataDir,
             NodeError::Http(http::HttpError::Listen { .. }) => Exit::Listen,
-            NodeError::Http(_) => Exit::Failure,
+            NodeError::Query(_) | NodeError::Http(_) => Exit::Failure,
             NodeError::Task(error) => match error {
                 TaskError::Failed { task, .. } if task.starts_with("log of") => Exit::Storage,
                 TaskError::Failed { .. } | TaskError::Panicked { .. } | TaskError::Stuck { .. } => {

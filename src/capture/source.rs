@@ -94,7 +94,7 @@ impl Source {
     pub async fn block(&self, number: u64) -> Result<Fetched, RpcError> {
         let mut last = self.pool.nobody("eth_getBlockByNumber");
         for endpoint in self.pool.order() {
-            match fetch(&endpoint, number, self.depth).await {
+            match fetch(&endpoint, Wish { number, depth: self.depth }).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => {
                     if error.cause == Cause::Wrong {
@@ -113,6 +113,13 @@ impl Source {
     }
 }
 
+/// The block that is asked for, and how much of it is to be proved.
+#[derive(Clone, Copy)]
+struct Wish {
+    number: u64,
+    depth: Depth,
+}
+
 /// What the first request gave.
 enum First {
     Whole(Fetched),
@@ -120,29 +127,25 @@ enum First {
     NoBatches,
 }
 
-async fn fetch(endpoint: &Arc<Endpoint>, number: u64, depth: Depth) -> Result<Fetched, RpcError> {
+async fn fetch(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Fetched, RpcError> {
     if endpoint.takes_batches() && endpoint.has_block_receipts() {
-        match in_one_request(endpoint, number, depth).await? {
+        match in_one_request(endpoint, wish).await? {
             First::Whole(fetched) => return Ok(fetched),
             First::WithoutReceipts(parts) => {
                 endpoint.lacks_block_receipts();
-                return with_receipts(endpoint, number, *parts, depth).await;
+                return with_receipts(endpoint, wish, *parts).await;
             }
             First::NoBatches => endpoint.lacks_batches(),
         }
     }
-    let body = endpoint.single_raw(&Call::block(number)).await?;
-    let parts = parse_block(endpoint, number, &body)?;
-    with_receipts(endpoint, number, parts, depth).await
+    let body = endpoint.single_raw(&Call::block(wish.number)).await?;
+    let parts = parse_block(endpoint, wish.number, &body)?;
+    with_receipts(endpoint, wish, parts).await
 }
 
 /// Block and receipts in one HTTP batch.
-async fn in_one_request(
-    endpoint: &Arc<Endpoint>,
-    number: u64,
-    depth: Depth,
-) -> Result<First, RpcError> {
-    let calls = [Call::block(number), Call::block_receipts(number)];
+async fn in_one_request(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<First, RpcError> {
+    let calls = [Call::block(wish.number), Call::block_receipts(wish.number)];
     let body = match endpoint.batch_raw(&calls).await {
         Ok(body) => body,
         Err(error) if error.cause == Cause::BatchRefused => return Ok(First::NoBatches),
@@ -150,13 +153,12 @@ async fn in_one_request(
     };
     let answered = clock::now();
     let endpoint = endpoint.clone();
-    on_cpu(move || read_batch(&endpoint, number, depth, &calls, &body, answered)).await
+    on_cpu(move || read_batch(&endpoint, wish, &calls, &body, answered)).await
 }
 
 fn read_batch(
     endpoint: &Endpoint,
-    number: u64,
-    depth: Depth,
+    wish: Wish,
     calls: &[Call],
     body: &Bytes,
     answered: Instant,
@@ -175,17 +177,17 @@ fn read_batch(
         Some(Piece::Receipts(_)) => {
             return Err(endpoint.error(method, Cause::Malformed, "receipts instead of a block"));
         }
-        None => return Err(not_there(endpoint, number)),
+        None => return Err(not_there(endpoint, wish.number)),
     };
     match answers.next().transpose().map(Option::flatten) {
         Ok(Some(Piece::Receipts(receipts))) => {
-            finish(endpoint, number, *parts, receipts, depth, answered).map(First::Whole)
+            finish(endpoint, wish, *parts, receipts, answered).map(First::Whole)
         }
         Ok(Some(Piece::Block(_))) => {
             let method = "eth_getBlockReceipts";
             Err(endpoint.error(method, Cause::Malformed, "a block instead of receipts"))
         }
-        Ok(None) => Err(not_there(endpoint, number)),
+        Ok(None) => Err(not_there(endpoint, wish.number)),
         Err(error) if error.cause == Cause::MethodMissing => Ok(First::WithoutReceipts(parts)),
         Err(error) => Err(error),
     }
@@ -206,78 +208,94 @@ fn parse_block(endpoint: &Endpoint, number: u64, body: &Bytes) -> Result<BlockPa
 
 fn finish(
     endpoint: &Endpoint,
-    number: u64,
+    wish: Wish,
     parts: BlockParts,
     receipts: Vec<Linked<Receipt>>,
-    depth: Depth,
     answered: Instant,
 ) -> Result<Fetched, RpcError> {
-    let (block, verified) = assemble(number, parts, receipts, depth).map_err(|error| {
-        endpoint.error("eth_getBlockByNumber", Cause::Wrong, &error.to_string())
-    })?;
+    let (block, verified) =
+        assemble(wish.number, parts, receipts, wish.depth).map_err(|error| {
+            endpoint.error("eth_getBlockByNumber", Cause::Wrong, &error.to_string())
+        })?;
     Ok(Fetched { block, verified, provider: endpoint.name().to_owned(), answered })
 }
 
 /// The receipts of a block that is here, by the best way that the provider has.
 async fn with_receipts(
     endpoint: &Arc<Endpoint>,
-    number: u64,
+    wish: Wish,
     parts: BlockParts,
-    depth: Depth,
 ) -> Result<Fetched, RpcError> {
     let mut receipts = None;
     if endpoint.has_block_receipts() {
-        let call = Call::block_receipts(number);
+        let call = Call::block_receipts(wish.number);
         let body = endpoint.single_raw(&call).await?;
         let text = endpoint.text(call.method, &body)?;
         let reply = parse_single(text).map_err(|error| endpoint.malformed(call.method, &error))?;
         match endpoint.take::<Vec<Linked<Receipt>>>(call.method, reply) {
-            Ok(list) => receipts = Some(list.ok_or_else(|| not_there(endpoint, number))?),
+            Ok(list) => receipts = Some(list.ok_or_else(|| not_there(endpoint, wish.number))?),
             Err(error) if error.cause == Cause::MethodMissing => endpoint.lacks_block_receipts(),
             Err(error) => return Err(error),
         }
     }
     let receipts = match receipts {
         Some(receipts) => receipts,
-        None => single_receipts(endpoint, number, &parts).await?,
+        None => single_receipts(endpoint, wish, &parts).await?,
     };
     let answered = clock::now();
     let endpoint = endpoint.clone();
-    on_cpu(move || finish(&endpoint, number, parts, receipts, depth, answered)).await
+    on_cpu(move || finish(&endpoint, wish, parts, receipts, answered)).await
 }
 
 /// `eth_getTransactionReceipt` for each transaction, in batches where they are taken.
 async fn single_receipts(
     endpoint: &Arc<Endpoint>,
-    number: u64,
+    wish: Wish,
     parts: &BlockParts,
 ) -> Result<Vec<Linked<Receipt>>, RpcError> {
     let calls: Vec<Call> = parts.transaction_hashes().map(Call::receipt).collect();
     let mut receipts = Vec::with_capacity(calls.len());
-    let method = "eth_getTransactionReceipt";
     for chunk in calls.chunks(RECEIPTS_PER_BATCH) {
         if endpoint.takes_batches() {
-            let body = endpoint.batch_raw(chunk).await?;
-            let text = endpoint.text(method, &body)?;
-            let reply = parse_batch(text).map_err(|error| endpoint.malformed(method, &error))?;
-            match endpoint.sort::<Linked<Receipt>>(chunk, reply) {
-                Ok(answers) => {
-                    for answer in answers {
-                        receipts.push(answer?.ok_or_else(|| not_there(endpoint, number))?);
-                    }
-                    continue;
+            if let Some(answers) = batch_of_receipts(endpoint, chunk).await? {
+                for answer in answers {
+                    receipts.push(answer?.ok_or_else(|| not_there(endpoint, wish.number))?);
                 }
-                Err(error) if error.cause == Cause::BatchRefused => endpoint.lacks_batches(),
-                Err(error) => return Err(error),
+                continue;
             }
+            endpoint.lacks_batches();
         }
         for call in chunk {
             let body = endpoint.single_raw(call).await?;
-            let text = endpoint.text(method, &body)?;
-            let reply = parse_single(text).map_err(|error| endpoint.malformed(method, &error))?;
-            let receipt = endpoint.take(method, reply)?;
-            receipts.push(receipt.ok_or_else(|| not_there(endpoint, number))?);
+            let text = endpoint.text(call.method, &body)?;
+            let reply = parse_single(text);
+            let reply = reply.map_err(|error| endpoint.malformed(call.method, &error))?;
+            let receipt = endpoint.take(call.method, reply)?;
+            receipts.push(receipt.ok_or_else(|| not_there(endpoint, wish.number))?);
         }
     }
     Ok(receipts)
+}
+
+type ReceiptAnswers = Vec<Result<Option<Linked<Receipt>>, RpcError>>;
+
+/// The answers to a batch, in order; `None` when the provider takes no batches.
+async fn batch_of_receipts(
+    endpoint: &Endpoint,
+    calls: &[Call],
+) -> Result<Option<ReceiptAnswers>, RpcError> {
+    let method = "eth_getTransactionReceipt";
+    let sorted = match endpoint.batch_raw(calls).await {
+        Ok(body) => {
+            let text = endpoint.text(method, &body)?;
+            let reply = parse_batch(text).map_err(|error| endpoint.malformed(method, &error))?;
+            endpoint.sort(calls, reply)
+        }
+        Err(error) => Err(error),
+    };
+    match sorted {
+        Ok(answers) => Ok(Some(answers)),
+        Err(error) if error.cause == Cause::BatchRefused => Ok(None),
+        Err(error) => Err(error),
+    }
 }

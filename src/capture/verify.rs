@@ -145,10 +145,9 @@ fn is_op_stack(block: &Block) -> bool {
 fn prove_withdrawals(block: &Block) -> Result<bool, Mismatch> {
     let mismatch = || Mismatch::Withdrawals { block: block.block_ref() };
     match (block.header.withdrawals_root, &block.withdrawals) {
-        (None, None) => Ok(false),
-        (None, Some(list)) if list.is_empty() => Ok(false),
         // Some providers leave the list out: nothing to prove, and nothing proved.
-        (Some(_), None) => Ok(false),
+        (_, None) => Ok(false),
+        (None, Some(list)) if list.is_empty() => Ok(false),
         (None, Some(_)) => Err(mismatch()),
         // Since Isthmus the root is that of a contract's storage, and the list stays empty.
         (Some(root), Some(list)) if list.is_empty() && root != EMPTY_ROOT && is_op_stack(block) => {

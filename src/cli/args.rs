@@ -13,7 +13,7 @@ use crate::telemetry::logging::LogFormat;
 #[derive(Debug, Parser)]
 #[command(name = "headwater", version, max_term_width = 100)]
 pub struct Args {
-    /// Form of the log lines on standard error; HEADWATER_LOG sets the filter.
+    /// Form of the log lines on standard error; `HEADWATER_LOG` sets the filter.
     #[arg(long, global = true, value_enum, default_value_t)]
     pub log_format: LogFormat,
     /// What to do.

@@ -12,7 +12,7 @@ use crate::node::{Node, NodeError};
 use super::args::WhichArgs;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8646";
-const TIMEOUT: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A node to ask.
 pub(super) enum Which {

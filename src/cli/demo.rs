@@ -1,5 +1,6 @@
 //! `headwater demo`: the built-in chain and the appliance on it, in one process.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,12 +113,15 @@ fn summary(node: &Node, args: &DemoArgs) -> String {
         let records = chain.chain.log().durable();
         let reverted = chain.status.view().reverted_blocks;
         let requests = chain.source.pool().requests();
-        out.push_str(&format!(
+        // Writing to a string cannot fail.
+        write!(
+            out,
             "\ncaptured {captured} blocks up to {head} (final up to {finalized}), {sealed} of them \
              in Parquet parts,\nin {records} records of the log; took back {reverted} blocks in \
              reorgs; {requests} requests.\nData in {}.\n",
             args.data_dir.display()
-        ));
+        )
+        .ok();
     }
     out
 }

@@ -10,17 +10,14 @@ use super::args::RunArgs;
 use super::start::{ask_chain_id, open, plain_chain, serve};
 
 pub(super) async fn run(args: RunArgs) -> Result<Exit, CommandError> {
-    let config = match &args.config {
-        Some(path) => {
-            let mut config = Config::load(path, std::env::vars())?;
-            config.http.listen = args.listen.unwrap_or(config.http.listen);
-            config.http.allow_remote |= args.allow_remote;
-            config
-        }
-        None => {
-            let Some(config) = from_flags(&args).await? else { return Ok(Exit::Success) };
-            config
-        }
+    let config = if let Some(path) = &args.config {
+        let mut config = Config::load(path, std::env::vars())?;
+        config.http.listen = args.listen.unwrap_or(config.http.listen);
+        config.http.allow_remote |= args.allow_remote;
+        config
+    } else {
+        let Some(config) = from_flags(&args).await? else { return Ok(Exit::Success) };
+        config
     };
     config.http.check()?;
     let supervisor = Supervisor::default();

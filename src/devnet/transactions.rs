@@ -17,6 +17,9 @@ const ACCOUNTS: u8 = 8;
 /// Wei per gas of every synthetic block.
 pub(super) const BASE_FEE: u64 = 7_000_000_000;
 const TIP: u128 = 1_000_000_000;
+const FEE: u128 = BASE_FEE as u128 + TIP;
+const TOKEN: Address = Address::repeat_byte(0x20);
+const COLLECTIBLE: Address = Address::repeat_byte(0x72);
 
 /// The accounts of a chain.
 pub(super) struct Accounts {
@@ -58,118 +61,159 @@ impl Accounts {
     /// The transaction at a position of a block; `entropy` tells forks apart.
     pub(super) fn make(&self, block: u64, at: u64, entropy: B256, gas_before: u64) -> Option<Made> {
         let (key, from) = self.account(block.wrapping_add(at))?;
-        // Unique per account, whatever happened on other forks.
-        let nonce = block * 1_000 + at;
-        let word =
-            U256::from_be_bytes(keccak256([entropy.as_slice(), &at.to_be_bytes()].concat()).0);
-        let amount = (word >> 200_usize) + U256::from(1);
-        let peer = self.address(at + 3);
-        let token = Address::repeat_byte(0x20);
-        let collectible = Address::repeat_byte(0x72);
-        let fee = u128::from(BASE_FEE) + TIP;
-        let call = |selector: [u8; 4]| {
-            let mut data = selector.to_vec();
-            data.extend_from_slice(&[0; 12]);
-            data.extend_from_slice(peer.as_slice());
-            data.extend_from_slice(&amount.to_be_bytes::<32>());
-            Bytes::from(data)
+        let word = keccak256([entropy.as_slice(), &at.to_be_bytes()].concat());
+        let draft = Draft {
+            key,
+            from: *from,
+            peer: self.address(at + 3),
+            chain_id: self.chain_id,
+            block,
+            // Unique per account, whatever happened on other forks.
+            nonce: block * 1_000 + at,
+            word,
+            amount: (U256::from_be_bytes(word.0) >> 200_usize) + U256::from(1),
         };
-        let chain_id = self.chain_id;
-        let mut shape = Shape { gas_used: 21_000, logs: Vec::new(), created: None, blobs: 0 };
-        let envelope = match at % 7 {
-            0 => {
-                let tx = TxLegacy {
-                    chain_id: Some(chain_id),
-                    nonce,
-                    gas_price: fee,
-                    gas_limit: 21_000,
-                    to: TxKind::Call(peer),
-                    value: amount,
-                    input: Bytes::new(),
-                };
-                TxEnvelope::Legacy(sign(key, tx)?)
-            }
-            1 | 4 => {
-                shape.gas_used = 51_000;
-                shape.logs = vec![transfer_log(token, *from, peer, amount)];
-                TxEnvelope::Eip1559(sign(
-                    key,
-                    dynamic(
-                        chain_id,
-                        nonce,
-                        fee,
-                        TxKind::Call(token),
-                        call([0xa9, 0x05, 0x9c, 0xbb]),
-                    ),
-                )?)
-            }
-            2 => {
-                shape.gas_used = 60_000;
-                shape.logs = vec![collectible_log(collectible, *from, peer, amount)];
-                let keys = vec![B256::from(word), entropy];
-                let access = AccessListItem { address: collectible, storage_keys: keys };
-                let tx = TxEip2930 {
-                    chain_id,
-                    nonce,
-                    gas_price: fee,
-                    gas_limit: 90_000,
-                    to: TxKind::Call(collectible),
-                    value: U256::ZERO,
-                    access_list: AccessList(vec![access]),
-                    input: call([0x42, 0x84, 0x2e, 0x0e]),
-                };
-                TxEnvelope::Eip2930(sign(key, tx)?)
-            }
-            3 => {
-                shape.gas_used = 120_000;
-                shape.created = Some(from.create(nonce));
-                let code = Bytes::from_static(&[0x60, 0x00, 0x60, 0x00, 0xf3]);
-                TxEnvelope::Eip1559(sign(key, dynamic(chain_id, nonce, fee, TxKind::Create, code))?)
-            }
-            5 => {
-                shape.blobs = 1;
-                let mut hash = keccak256(entropy);
-                if let Some(version) = hash.0.first_mut() {
-                    *version = 1;
-                }
-                let tx = TxEip4844 {
-                    chain_id,
-                    nonce,
-                    gas_limit: 21_000,
-                    max_fee_per_gas: fee,
-                    max_priority_fee_per_gas: TIP,
-                    to: peer,
-                    value: U256::ZERO,
-                    access_list: AccessList::default(),
-                    blob_versioned_hashes: vec![hash],
-                    max_fee_per_blob_gas: 1,
-                    input: Bytes::new(),
-                };
-                let (signature, hash) = (sign_hash(key, tx.signature_hash())?, None::<B256>);
-                drop(hash);
-                TxEnvelope::Eip4844(tx.into_signed(signature).map(Into::into))
-            }
-            _ => {
-                shape.gas_used = 46_000;
-                let grant =
-                    Authorization { chain_id: U256::from(chain_id), address: token, nonce: block };
-                let signature = sign_hash(key, grant.signature_hash())?;
-                let tx = TxEip7702 {
-                    chain_id,
-                    nonce,
-                    gas_limit: 80_000,
-                    max_fee_per_gas: fee,
-                    max_priority_fee_per_gas: TIP,
-                    to: peer,
-                    value: U256::ZERO,
-                    access_list: AccessList::default(),
-                    authorization_list: vec![grant.into_signed(signature)],
-                    input: Bytes::new(),
-                };
-                TxEnvelope::Eip7702(sign(key, tx)?)
-            }
+        let (envelope, shape) = match at % 7 {
+            0 => draft.transfer()?,
+            1 | 4 => draft.token_transfer()?,
+            2 => draft.collectible_transfer()?,
+            3 => draft.deployment()?,
+            5 => draft.blob()?,
+            _ => draft.delegation()?,
         };
         Some(shape.finish(envelope, *from, gas_before))
+    }
+}
+
+/// What all kinds of transactions are made from.
+struct Draft<'a> {
+    key: &'a SigningKey,
+    from: Address,
+    peer: Address,
+    chain_id: u64,
+    block: u64,
+    nonce: u64,
+    /// Randomness of this transaction on this fork.
+    word: B256,
+    amount: U256,
+}
+
+impl Draft<'_> {
+    /// Type 0: wei from account to account.
+    fn transfer(&self) -> Option<(TxEnvelope, Shape)> {
+        let tx = TxLegacy {
+            chain_id: Some(self.chain_id),
+            nonce: self.nonce,
+            gas_price: FEE,
+            gas_limit: 21_000,
+            to: TxKind::Call(self.peer),
+            value: self.amount,
+            input: Bytes::new(),
+        };
+        Some((TxEnvelope::Legacy(sign(self.key, tx)?), Shape::of(21_000)))
+    }
+
+    /// Type 2: `transfer(address,uint256)` of an ERC-20 token.
+    fn token_transfer(&self) -> Option<(TxEnvelope, Shape)> {
+        let tx = self.dynamic(TxKind::Call(TOKEN), self.call([0xa9, 0x05, 0x9c, 0xbb]));
+        // ERC-20: the amount is in the data.
+        let topics = vec![TRANSFER, self.from.into_word(), self.peer.into_word()];
+        let log = log(TOKEN, topics, self.amount.to_be_bytes_vec());
+        let shape = Shape { logs: vec![log], ..Shape::of(51_000) };
+        Some((TxEnvelope::Eip1559(sign(self.key, tx)?), shape))
+    }
+
+    /// Type 1: `safeTransferFrom` of an ERC-721 token, with an access list.
+    fn collectible_transfer(&self) -> Option<(TxEnvelope, Shape)> {
+        let keys = vec![self.word, B256::from(self.amount)];
+        let access = AccessListItem { address: COLLECTIBLE, storage_keys: keys };
+        let tx = TxEip2930 {
+            chain_id: self.chain_id,
+            nonce: self.nonce,
+            gas_price: FEE,
+            gas_limit: 90_000,
+            to: TxKind::Call(COLLECTIBLE),
+            value: U256::ZERO,
+            access_list: AccessList(vec![access]),
+            input: self.call([0x42, 0x84, 0x2e, 0x0e]),
+        };
+        // ERC-721: the token's number is a topic.
+        let (from, to) = (self.from.into_word(), self.peer.into_word());
+        let topics = vec![TRANSFER, from, to, B256::from(self.amount)];
+        let shape = Shape { logs: vec![log(COLLECTIBLE, topics, Vec::new())], ..Shape::of(60_000) };
+        Some((TxEnvelope::Eip2930(sign(self.key, tx)?), shape))
+    }
+
+    /// Type 2: a contract that returns nothing.
+    fn deployment(&self) -> Option<(TxEnvelope, Shape)> {
+        let code = Bytes::from_static(&[0x60, 0x00, 0x60, 0x00, 0xf3]);
+        let tx = self.dynamic(TxKind::Create, code);
+        let shape = Shape { created: Some(self.from.create(self.nonce)), ..Shape::of(120_000) };
+        Some((TxEnvelope::Eip1559(sign(self.key, tx)?), shape))
+    }
+
+    /// Type 3: one blob (EIP-4844).
+    fn blob(&self) -> Option<(TxEnvelope, Shape)> {
+        let mut hash = keccak256(self.word);
+        if let Some(version) = hash.0.first_mut() {
+            *version = 1;
+        }
+        let tx = TxEip4844 {
+            chain_id: self.chain_id,
+            nonce: self.nonce,
+            gas_limit: 21_000,
+            max_fee_per_gas: FEE,
+            max_priority_fee_per_gas: TIP,
+            to: self.peer,
+            value: U256::ZERO,
+            access_list: AccessList::default(),
+            blob_versioned_hashes: vec![hash],
+            max_fee_per_blob_gas: 1,
+            input: Bytes::new(),
+        };
+        let signature = sign_hash(self.key, tx.signature_hash())?;
+        let envelope = TxEnvelope::Eip4844(tx.into_signed(signature).map(Into::into));
+        Some((envelope, Shape { blobs: 1, ..Shape::of(21_000) }))
+    }
+
+    /// Type 4: an account that takes the token's code (EIP-7702).
+    fn delegation(&self) -> Option<(TxEnvelope, Shape)> {
+        let chain_id = U256::from(self.chain_id);
+        let grant = Authorization { chain_id, address: TOKEN, nonce: self.block };
+        let signature = sign_hash(self.key, grant.signature_hash())?;
+        let tx = TxEip7702 {
+            chain_id: self.chain_id,
+            nonce: self.nonce,
+            gas_limit: 80_000,
+            max_fee_per_gas: FEE,
+            max_priority_fee_per_gas: TIP,
+            to: self.peer,
+            value: U256::ZERO,
+            access_list: AccessList::default(),
+            authorization_list: vec![grant.into_signed(signature)],
+            input: Bytes::new(),
+        };
+        Some((TxEnvelope::Eip7702(sign(self.key, tx)?), Shape::of(46_000)))
+    }
+
+    fn dynamic(&self, to: TxKind, input: Bytes) -> TxEip1559 {
+        TxEip1559 {
+            chain_id: self.chain_id,
+            nonce: self.nonce,
+            gas_limit: 200_000,
+            max_fee_per_gas: FEE * 2,
+            max_priority_fee_per_gas: TIP,
+            to,
+            value: U256::ZERO,
+            access_list: AccessList::default(),
+            input,
+        }
+    }
+
+    /// Calldata of a function that takes an address and an amount.
+    fn call(&self, selector: [u8; 4]) -> Bytes {
+        let words = [self.peer.into_word(), B256::from(self.amount)];
+        [selector.as_slice(), words.concat().as_slice()].concat().into()
     }
 }
 
@@ -182,6 +226,10 @@ struct Shape {
 }
 
 impl Shape {
+    fn of(gas_used: u64) -> Shape {
+        Shape { gas_used, logs: Vec::new(), created: None, blobs: 0 }
+    }
+
     fn finish(self, envelope: TxEnvelope, from: Address, gas_before: u64) -> Made {
         let receipt = Receipt {
             status: Eip658Value::Eip658(true),
@@ -202,20 +250,6 @@ impl Shape {
     }
 }
 
-fn dynamic(chain_id: u64, nonce: u64, fee: u128, to: TxKind, input: Bytes) -> TxEip1559 {
-    TxEip1559 {
-        chain_id,
-        nonce,
-        gas_limit: 200_000,
-        max_fee_per_gas: fee * 2,
-        max_priority_fee_per_gas: TIP,
-        to,
-        value: U256::ZERO,
-        access_list: AccessList::default(),
-        input,
-    }
-}
-
 fn sign_hash(key: &SigningKey, hash: B256) -> Option<Signature> {
     key.sign_prehash_recoverable(hash.as_slice()).ok().map(Signature::from)
 }
@@ -227,16 +261,4 @@ fn sign<T: SignableTransaction<Signature>>(key: &SigningKey, tx: T) -> Option<Si
 
 fn log(address: Address, topics: Vec<B256>, data: Vec<u8>) -> Log {
     Log { address, data: LogData::new_unchecked(topics, data.into()) }
-}
-
-/// ERC-20: the amount is in the data.
-fn transfer_log(token: Address, from: Address, to: Address, amount: U256) -> Log {
-    let topics = vec![TRANSFER, from.into_word(), to.into_word()];
-    log(token, topics, amount.to_be_bytes_vec())
-}
-
-/// ERC-721: the token's number is a topic.
-fn collectible_log(token: Address, from: Address, to: Address, id: U256) -> Log {
-    let topics = vec![TRANSFER, from.into_word(), to.into_word(), B256::from(id)];
-    log(token, topics, Vec::new())
 }

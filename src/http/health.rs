@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::server::App;
 
 /// A chain is ready when a provider told of its head within this time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `GET /livez`: the process answers.
 pub(super) async fn live() -> &'static str {

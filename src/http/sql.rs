@@ -36,14 +36,12 @@ pub(super) async fn run(
     };
     let text = std::str::from_utf8(&body)
         .map_err(|error| invalid(format!("the body is not UTF-8: {error}")))?;
-    let sql = match text.trim_start().starts_with('{') {
-        false => text.to_owned(),
-        true => {
-            let statement: Statement = serde_json::from_str(text).map_err(|error| {
-                invalid(format!("the body is not the JSON that is due: {error}"))
-            })?;
-            statement.sql
-        }
+    let sql = if text.trim_start().starts_with('{') {
+        let statement: Statement = serde_json::from_str(text)
+            .map_err(|error| invalid(format!("the body is not the JSON that is due: {error}")))?;
+        statement.sql
+    } else {
+        text.to_owned()
     };
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let format = wish.format.or_else(|| Format::from_accept(accepted?)).unwrap_or_default();

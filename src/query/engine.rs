@@ -106,8 +106,8 @@ impl Engine {
         config.options_mut().execution.parquet.schema_force_view_types = false;
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         let context = SessionContext::new_with_config_rt(config, self.runtime.clone());
-        let _ = context.deregister_udtf("generate_series");
-        let _ = context.deregister_udtf("range");
+        context.deregister_udtf("generate_series");
+        context.deregister_udtf("range");
         functions::register(&context);
         let snapshots: Vec<(Arc<Snapshot>, Arc<Chain>, Arc<TailCache>)> = self
             .chains

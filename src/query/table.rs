@@ -124,7 +124,9 @@ impl SnapshotTable {
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = TableSchema::new(self.table.schema(), folder_fields());
+        let schema = TableSchema::builder(self.table.schema())
+            .with_table_partition_cols(folder_fields())
+            .build();
         let mut options = state.table_options().parquet.clone();
         options.global = state.config_options().execution.parquet.clone();
         let mut source = ParquetSource::new(schema).with_table_parquet_options(options);

@@ -111,11 +111,10 @@ pub(super) fn classify(error: &ErrorObject) -> Cause {
 /// The cause that an HTTP status means; `None` when the body decides.
 pub(super) fn classify_status(status: u16, after: Option<Duration>) -> Option<Cause> {
     match status {
-        200..=299 => None,
         429 => Some(Cause::Throttled { after }),
         402 => Some(Cause::QuotaSpent),
         401 | 403 => Some(Cause::Refused),
-        400 | 404 | 405 | 413 => None,
+        200..=299 | 400 | 404 | 405 | 413 => None,
         _ => Some(Cause::Unavailable),
     }
 }

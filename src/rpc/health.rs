@@ -6,9 +6,9 @@ use super::Cause;
 
 const REST_FIRST: Duration = Duration::from_millis(500);
 const REST_MAX: Duration = Duration::from_secs(30);
-const REST_REFUSED: Duration = Duration::from_secs(60);
+const REST_REFUSED: Duration = Duration::from_mins(1);
 const REST_WRONG: Duration = Duration::from_secs(10);
-const REST_QUOTA: Duration = Duration::from_secs(15 * 60);
+const REST_QUOTA: Duration = Duration::from_mins(15);
 
 /// What an endpoint did lately.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,4 +1,6 @@
 //! Black-box tests of the whole appliance.
 
+#[cfg(test)]
 mod data;
+#[cfg(test)]
 mod recorded;

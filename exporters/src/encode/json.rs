@@ -44,6 +44,7 @@ fn write_bytes(bytes: &[u8], out: &mut String) {
 }
 
 /// Writes one value.
+#[expect(clippy::wildcard_enum_match_arm, reason = "Arrow prints what JSON has no form for")]
 pub fn write_value(field: &Field, array: &ArrayRef, row: usize, out: &mut String) {
     if array.is_null(row) {
         out.push_str("null");

@@ -1,4 +1,6 @@
 //! Every sink keeps the contract: `memory` as the reference, Kafka on librdkafka's mock cluster.
 
+#[cfg(test)]
 mod kafka;
+#[cfg(test)]
 mod memory;

@@ -191,7 +191,7 @@ fn authorization_fields(item: &Authorization) -> [&dyn Encodable; 6] {
 }
 
 fn authorization_length(item: &Authorization) -> usize {
-    authorization_fields(item).iter().map(|field| field.length()).sum()
+    authorization_fields(item).iter().map(Encodable::length).sum()
 }
 
 fn header(payload_length: usize) -> RlpHeader {

@@ -43,6 +43,7 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        #[expect(clippy::disallowed_methods, reason = "this is the home of renames")]
         fs::rename(from, to).map_err(DiskError::of(Operation::Rename, from))
     }
 

@@ -12,7 +12,7 @@ fn block(number: u64, sender: u8) -> Block {
     };
     let hash = B256::repeat_byte(0x80 | number as u8);
     Block {
-        header: Header { number, hash, ..Header::default() },
+        header: Header { hash, number, ..Header::default() },
         transactions: vec![transaction],
         receipts: Some(vec![Receipt::default()]),
         withdrawals: None,

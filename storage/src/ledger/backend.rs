@@ -39,6 +39,7 @@ impl fmt::Debug for Backend {
 }
 
 /// redb shows the text of the error, so the path goes into it.
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
 fn io_error(error: DiskError) -> io::Error {
     let kind = error.source.kind();
     let text = format!("{error}: {}", error.source);

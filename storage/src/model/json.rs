@@ -228,7 +228,7 @@ impl JsonField for Vec<B256> {
         }
     }
     fn write(&self, out: &mut String) {
-        write_list(self, out, |hash, out| hash.write(out));
+        write_list(self, out, JsonField::write);
     }
 }
 
@@ -247,7 +247,7 @@ impl JsonField for Option<Vec<B256>> {
         Ok((Some(list), original(raw, canonical)?))
     }
     fn write(&self, out: &mut String) {
-        write_list(self.as_deref().unwrap_or_default(), out, |hash, out| hash.write(out));
+        write_list(self.as_deref().unwrap_or_default(), out, JsonField::write);
     }
 }
 

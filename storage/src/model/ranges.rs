@@ -15,10 +15,10 @@ impl BlockRanges {
     /// Adds the numbers of a range.
     pub fn insert(&mut self, range: BlockRange) {
         let BlockRange { mut first, mut last } = range;
-        if let Some((start, end)) = self.ranges.range(..=first).next_back() {
-            if *end >= first || end.checked_add(1) == Some(first) {
-                (first, last) = (*start, last.max(*end));
-            }
+        if let Some((start, end)) = self.ranges.range(..=first).next_back()
+            && (*end >= first || end.checked_add(1) == Some(first))
+        {
+            (first, last) = (*start, last.max(*end));
         }
         while let Some((start, end)) = self.ranges.range(first..).next() {
             if *start > last.saturating_add(1) {

@@ -100,8 +100,8 @@ impl Logs {
     /// the position of the first that differs, and the field.
     pub(super) fn settle(&mut self, expected: &LogLinks) -> Option<(usize, &'static str)> {
         let claimed = std::mem::take(&mut self.claimed);
-        let pairs = self.list.iter().zip(&claimed).enumerate();
-        pairs.filter_map(|(at, (log, links))| Some((at, log.differing(links, expected)?))).next()
+        let mut pairs = self.list.iter().zip(&claimed).enumerate();
+        pairs.find_map(|(at, (log, links))| Some((at, log.differing(links, expected)?)))
     }
 }
 

@@ -10,7 +10,7 @@ mod sink;
 pub use error::PartError;
 pub use path::{PartName, date_of, date_text, folder_of};
 pub use plan::{Grid, Sealable, plan};
-pub use seal::{SealRequest, seal};
+pub use seal::{ReadBlock, SealRequest, seal};
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,7 @@ pub(super) struct Core {
 /// One chain's store, shared by all who read and write it.
 pub struct Chain {
     pub(super) name: ChainName,
+    #[expect(clippy::struct_field_names, reason = "the field's name for it")]
     pub(super) chain_id: u64,
     pub(super) options: ChainOptions,
     pub(super) data_dir: PathBuf,
@@ -94,14 +95,11 @@ impl Chain {
             }
         }
         let folder = data_dir.wal_folder(name);
-        let writer =
-            wal::open(data_dir.disk().clone(), &folder, chain_id, options.wal, acknowledged)?;
+        let writer = wal::open(data_dir.disk(), &folder, chain_id, options.wal, acknowledged)?;
         let log = writer.log().clone();
         let state = replay(&log, &facts, ledger.parts(name)?)?;
-        let index = match options.has_index {
-            true => Some(Index::open(&data_dir.index_folder(name))?),
-            false => None,
-        };
+        let index =
+            if options.has_index { Some(Index::open(&data_dir.index_folder(name))?) } else { None };
         Ok(Chain {
             name: name.clone(),
             chain_id,
@@ -172,7 +170,9 @@ impl Chain {
                 }
                 Err(violation) => {
                     core.ahead = self.with_state(ChainState::clone);
-                    heads.iter().for_each(|head| core.ahead.apply(*head));
+                    for head in &heads {
+                        core.ahead.apply(*head);
+                    }
                     results.push(Err(violation.into()));
                 }
             }

@@ -71,7 +71,7 @@ impl Committer {
                 .find_map(|result| result.as_ref().err().filter(|error| error.is_fatal()).cloned());
             for (reply, result) in replies.into_iter().zip(results) {
                 // Whoever asked may have gone; the records are durable all the same.
-                let _ = reply.send(result);
+                reply.send(result).ok();
             }
             if let Some(error) = fatal {
                 return Err(error);

@@ -59,7 +59,7 @@ impl Row<'_> {
 
     fn array(&self, name: &str) -> Result<&dyn Array, ReadError> {
         let array = self.batch.column_by_name(name);
-        array.map(|array| array.as_ref()).ok_or_else(|| self.missing(name))
+        array.map(AsRef::as_ref).ok_or_else(|| self.missing(name))
     }
 
     /// A value; an `Option` reads null as none.

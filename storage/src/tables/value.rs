@@ -246,7 +246,7 @@ fn list_of(item: DataType) -> DataType {
 }
 
 fn list(lengths: Vec<Option<usize>>, items: ArrayRef) -> ArrayRef {
-    let nulls = NullBuffer::from_iter(lengths.iter().map(Option::is_some));
+    let nulls = lengths.iter().map(Option::is_some).collect::<NullBuffer>();
     let offsets = OffsetBuffer::from_lengths(lengths.into_iter().map(Option::unwrap_or_default));
     let field = Arc::new(Field::new("item", items.data_type().clone(), false));
     Arc::new(ListArray::new(field, offsets, items, Some(nulls)))

@@ -12,7 +12,7 @@ use super::{Damage, Error, Log, Options, Writer};
 /// Opens the log in `folder`. `acknowledged` is the highest record that anybody was told of:
 /// a log that ends before it is damaged, not torn.
 pub fn open(
-    disk: Arc<dyn Disk>,
+    disk: &Arc<dyn Disk>,
     folder: &Path,
     chain_id: u64,
     options: Options,

@@ -16,8 +16,12 @@ fn folder() -> PathBuf {
     PathBuf::from("wal")
 }
 
+fn shared(disk: &SimulatedDisk) -> Arc<dyn Disk> {
+    Arc::new(disk.clone())
+}
+
 fn open_on(disk: &SimulatedDisk, acknowledged: u64) -> Result<Writer, Error> {
-    open(Arc::new(disk.clone()), &folder(), 1, SMALL, Lsn(acknowledged))
+    open(&shared(disk), &folder(), 1, SMALL, Lsn(acknowledged))
 }
 
 fn blocks(count: u64) -> Vec<Arc<Block>> {
@@ -79,7 +83,7 @@ fn records_come_back_across_segments_and_restarts() {
 fn a_record_larger_than_a_segment_gets_a_larger_segment() {
     let disk = SimulatedDisk::new();
     let mut big = small_block(0, B256::ZERO, 1);
-    let noise = (0..20_000_u64).map(|at| (at * at * 2_654_435_761 >> 7) as u8);
+    let noise = (0..20_000_u64).map(|at| ((at * at * 2_654_435_761) >> 7) as u8);
     big.transactions[0].input = noise.collect::<Vec<u8>>().into();
     let big = Arc::new(big);
     let mut writer = open_on(&disk, 0).unwrap();
@@ -154,7 +158,7 @@ fn damage_in_an_older_segment_is_named_when_it_is_read() {
 fn newer_and_foreign_segments_are_refused() {
     let disk = SimulatedDisk::new();
     write_blocks(&disk, 1);
-    let other = open(Arc::new(disk.clone()), &folder(), 5, SMALL, Lsn::ZERO);
+    let other = open(&shared(&disk), &folder(), 5, SMALL, Lsn::ZERO);
     assert!(matches!(other, Err(Error::Damaged { .. } | Error::ForeignChain { .. })));
     let path = folder().join(segment::file_name(Lsn(1)));
     let file = disk.open(&path, Mode::Write).unwrap();
@@ -193,7 +197,7 @@ fn a_segment_of_version_1_is_read() {
     let write = || {
         let disk = SimulatedDisk::new();
         let options = Options { segment_bytes: 1 << 10 };
-        let mut writer = open(Arc::new(disk.clone()), &folder(), 1, options, Lsn::ZERO).unwrap();
+        let mut writer = open(&shared(&disk), &folder(), 1, options, Lsn::ZERO).unwrap();
         let block = blocks(1).remove(0);
         let finalized = ChainEvent::Finalized(block.block_ref());
         writer.append(&[applied(&block), Record::new(&finalized)]).unwrap();
