@@ -55,11 +55,13 @@ pub enum CommandError {
     /// The devnet.
     #[error(transparent)]
     Devnet(#[from] crate::devnet::DevnetError),
-    /// No provider gives a chain id, and there is no configuration that says it.
-    #[error("cannot ask {url} for its chain id")]
-    ChainId {
+    /// A provider does not give what a command cannot do without.
+    #[error("cannot ask {url} for {what}")]
+    Provider {
         /// The URL without its path.
         url: String,
+        /// What it was asked for.
+        what: &'static str,
         /// Why.
         #[source]
         source: crate::rpc::RpcError,
@@ -106,7 +108,7 @@ impl CommandError {
             CommandError::Query(_) | CommandError::Refused { is_query: true, .. } => Exit::Query,
             CommandError::Range { .. } => Exit::Usage,
             CommandError::Devnet(crate::devnet::DevnetError::Listen { .. }) => Exit::Listen,
-            CommandError::ChainId { .. } | CommandError::Unreachable { .. } => Exit::Unreachable,
+            CommandError::Provider { .. } | CommandError::Unreachable { .. } => Exit::Unreachable,
             CommandError::Devnet(_)
             | CommandError::Refused { .. }
             | CommandError::Io(_)

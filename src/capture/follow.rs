@@ -25,8 +25,6 @@ const PAUSE_WHEN_HALTED: Duration = Duration::from_secs(30);
 const STEP_BLOCKS: u64 = 64;
 /// Blocks that share a sync while catching up.
 const GROUP_BLOCKS: usize = 16;
-/// Finality where a chain has no tag and nothing is configured.
-const DEFAULT_CONFIRMATIONS: u64 = 64;
 
 /// Follows the head of one chain.
 pub struct Follower {
@@ -107,8 +105,7 @@ impl Follower {
     }
 
     async fn step(&self) -> Result<Moved, CaptureError> {
-        let latest = self.source.tagged("latest").await?;
-        let latest = latest.ok_or_else(|| self.source.pool().nobody("eth_getBlockByNumber"))?;
+        let latest = self.source.latest().await?;
         self.status.saw_head(latest.number);
         metrics::set_chain(metrics::HEAD_BLOCK, &self.config.name, latest.number);
         let head = self.chain.with_state(|state| state.head().copied());
@@ -145,7 +142,7 @@ impl Follower {
         missing.first().map_or(wanted, |range| range.first)
     }
 
-    /// The height up to which the provider calls blocks final, asked when there may be news.
+    /// The height up to which blocks are final, asked when there may be news.
     async fn finalized_number(
         &self,
         latest: BlockRef,
@@ -153,21 +150,10 @@ impl Follower {
     ) -> Result<Option<u64>, CaptureError> {
         let is_news = head.is_none_or(|head| head.block.number != latest.number)
             || self.chain.with_state(|state| state.unsealed().any(|h| !state.is_final(h)));
-        if let Some(depth) = self.config.confirmations {
-            return Ok(latest.number.checked_sub(depth));
-        }
         if !is_news {
             return Ok(None);
         }
-        match self.source.tagged("finalized").await {
-            Ok(Some(block)) => Ok(Some(block.number)),
-            // Before the first finality, and where the tag is not known.
-            Ok(None) => Ok(latest.number.checked_sub(DEFAULT_CONFIRMATIONS)),
-            Err(error) if is_unknown_tag(&error) => {
-                Ok(latest.number.checked_sub(DEFAULT_CONFIRMATIONS))
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.source.finalized(latest.number, self.config.confirmations).await?)
     }
 
     /// Fetches the numbers up to the head, several at a time, and applies them in order.
@@ -322,10 +308,6 @@ impl Follower {
         }
         Ok(())
     }
-}
-
-fn is_unknown_tag(error: &RpcError) -> bool {
-    matches!(error.cause, Cause::Other | Cause::MethodMissing | Cause::BlockMissing)
 }
 
 fn applied(fetched: &Fetched, proved: Verified) -> ChainEvent {

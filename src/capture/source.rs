@@ -18,6 +18,9 @@ use super::verify::Depth;
 /// Receipts that are asked for in one batch where `eth_getBlockReceipts` is missing.
 const RECEIPTS_PER_BATCH: usize = 100;
 
+/// Finality by depth where no provider knows the `finalized` tag.
+const CONFIRMATIONS: u64 = 64;
+
 /// A block that was proved as far as it can be by itself.
 #[derive(Clone, Debug)]
 pub struct Fetched {
@@ -57,10 +60,47 @@ impl Source {
         &self.pool
     }
 
-    /// The block that a tag names; `None` where the tag is not known.
-    pub async fn tagged(&self, tag: &str) -> Result<Option<BlockRef>, RpcError> {
-        let answer: Option<HeaderAnswer> = self.pool.ask(&Call::header(tag)).await?;
-        Ok(answer.map(|header| BlockRef { number: header.number.to(), hash: header.hash }))
+    /// The head of the chain.
+    pub async fn latest(&self) -> Result<BlockRef, RpcError> {
+        let answer: Option<HeaderAnswer> = self.pool.ask(&Call::header("latest")).await?;
+        let header = answer.ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))?;
+        Ok(BlockRef { number: header.number.to(), hash: header.hash })
+    }
+
+    /// The height up to which blocks are final, under a head at `latest`: by the configured
+    /// depth, else by the `finalized` tag, else, where no provider knows the tag, by a safe depth.
+    pub async fn finalized(
+        &self,
+        latest: u64,
+        confirmations: Option<u64>,
+    ) -> Result<Option<u64>, RpcError> {
+        if let Some(depth) = confirmations {
+            return Ok(latest.checked_sub(depth));
+        }
+        let mut last = self.pool.nobody("eth_getBlockByNumber");
+        for endpoint in self.pool.order() {
+            if !endpoint.has_finalized_tag() {
+                continue;
+            }
+            match endpoint.single::<HeaderAnswer>(&Call::header("finalized")).await {
+                Ok(answer) => return Ok(answer.map(|header| header.number.to())),
+                // How some nodes say that nothing is final yet.
+                Err(error) if error.cause == Cause::BlockMissing => return Ok(None),
+                Err(error)
+                    if matches!(error.cause, Cause::InvalidParams | Cause::MethodMissing) =>
+                {
+                    endpoint.lacks_finalized_tag();
+                }
+                Err(error) => {
+                    endpoint.failed(&error);
+                    last = error;
+                }
+            }
+        }
+        if self.pool.endpoints().iter().any(|endpoint| endpoint.has_finalized_tag()) {
+            return Err(last);
+        }
+        Ok(latest.checked_sub(CONFIRMATIONS))
     }
 
     /// Asks every provider for its chain id; one that serves another chain is named.

@@ -74,9 +74,10 @@ pub struct DemoArgs {
 
 /// `headwater run`.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["config", "rpc"])))]
 pub struct RunArgs {
     /// The configuration file.
-    #[arg(long, conflicts_with = "rpc", required_unless_present = "rpc")]
+    #[arg(long)]
     pub config: Option<PathBuf>,
     /// A provider's URL; chain id and name are asked of it.
     #[arg(long)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headwater_storage::model::BlockRange;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::watch;
 
 use crate::capture::Progress;
 use crate::clock;
@@ -23,12 +24,10 @@ use super::{output, start};
 const TRIES: u32 = 10;
 const REFRESH: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// Finality where a chain has no tag.
-const DEFAULT_CONFIRMATIONS: u64 = 64;
 
 pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
     let asked = parse_range(&args.range)?;
-    let chain_id = start::ask_chain_id(&args.rpc, Some(TRIES)).await?;
+    let chain_id = start::ask_chain_id(&args.rpc, Some(TRIES), &watch::Sender::default()).await?;
     let mut chain = start::plain_chain(&args.rpc, chain_id, args.name.as_deref())?;
     chain.window = args.window;
     for provider in &mut chain.provider {
@@ -43,7 +42,7 @@ pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
     };
     let node = Node::open(&config)?;
     let Some(chain) = node.chains.first() else { return Ok(Exit::Failure) };
-    let last_final = last_final(chain).await?;
+    let last_final = last_final(chain, &args.rpc).await?;
     let range = last_final.and_then(|last| BlockRange::new(asked.first, asked.last.min(last)));
     let mut supervisor = Supervisor::default();
     let appender = chain.keep(&mut supervisor);
@@ -94,13 +93,18 @@ fn parse_range(text: &str) -> Result<BlockRange, CommandError> {
 }
 
 /// History is what can no longer change.
-async fn last_final(chain: &crate::node::ChainNode) -> Result<Option<u64>, CommandError> {
-    let failed = |source| CommandError::ChainId { url: "the provider".to_owned(), source };
-    if let Ok(Some(block)) = chain.source.tagged("finalized").await {
-        return Ok(Some(block.number));
-    }
-    let latest = chain.source.tagged("latest").await.map_err(failed)?;
-    Ok(latest.and_then(|block| block.number.checked_sub(DEFAULT_CONFIRMATIONS)))
+async fn last_final(
+    chain: &crate::node::ChainNode,
+    rpc: &str,
+) -> Result<Option<u64>, CommandError> {
+    let asked = async {
+        let latest = chain.source.latest().await?;
+        chain.source.finalized(latest.number, chain.config.confirmations).await
+    };
+    asked.await.map_err(|source| {
+        let (url, what) = (start::without_path(rpc), "its last final block");
+        CommandError::Provider { url, what, source }
+    })
 }
 
 /// Seals what is left, so that every reader finds it in parts.
@@ -128,7 +132,8 @@ fn report(
     let have = asked.len() - count;
     let bytes: u64 = chain.chain.with_state(|s| s.parts().iter().map(|p| p.file_bytes).sum());
     output::line(&format!(
-        "{have} of {} blocks of {asked} are captured; {} requests; parts {bytes} bytes, log {} bytes",
+        "{have} of {} blocks of {asked} are captured; {} requests; parts {bytes} bytes, \
+         log {} bytes",
         asked.len(),
         chain.source.pool().requests(),
         chain.chain.log().file_bytes(),

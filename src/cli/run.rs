@@ -1,44 +1,61 @@
 //! `headwater run`.
 
+use headwater_storage::store::DataDir;
+use tokio::sync::watch;
+
 use crate::capture::Start;
 use crate::config::{Config, HttpConfig};
 use crate::exit::{CommandError, Exit};
+use crate::http::Server;
+use crate::node::{Node, NodeError};
 use crate::query::QueryConfig;
 use crate::supervisor::{Supervisor, signalled};
 
 use super::args::RunArgs;
-use super::start::{ask_chain_id, open, plain_chain, serve};
+use super::start::{ask_chain_id, listen, open, plain_chain, serve};
 
 pub(super) async fn run(args: RunArgs) -> Result<Exit, CommandError> {
-    let config = if let Some(path) = &args.config {
+    let (config, node, server) = if let Some(path) = &args.config {
         let mut config = Config::load(path, std::env::vars())?;
         config.http.listen = args.listen.unwrap_or(config.http.listen);
         config.http.allow_remote |= args.allow_remote;
-        config
+        let (node, server) = open(&config).await?;
+        (config, node, server)
     } else {
-        let Some(config) = from_flags(&args).await? else { return Ok(Exit::Success) };
-        config
+        let http = HttpConfig {
+            listen: args.listen.unwrap_or(HttpConfig::default().listen),
+            allow_remote: args.allow_remote,
+        };
+        let server = listen(http).await?;
+        let Some(config) = from_flags(&args, http, &server).await? else {
+            return Ok(Exit::Success);
+        };
+        (config.clone(), Node::open(&config)?, server)
     };
-    config.http.check()?;
-    let supervisor = Supervisor::default();
-    let (node, server) = open(&config).await?;
     tracing::info!(
         address = %server.address(), data_dir = %config.data_dir.display(), "headwater runs"
     );
-    serve(&config, node, server, supervisor, async { Ok(signalled().await?) }).await?;
+    let until = async { Ok(signalled().await?) };
+    serve(&config, node, server, Supervisor::default(), until).await?;
     Ok(Exit::Success)
 }
 
 /// A configuration from flags alone: the provider is asked until it answers, or until a signal.
-async fn from_flags(args: &RunArgs) -> Result<Option<Config>, CommandError> {
-    let http = HttpConfig {
-        listen: args.listen.unwrap_or(HttpConfig::default().listen),
-        allow_remote: args.allow_remote,
-    };
-    http.check()?;
+async fn from_flags(
+    args: &RunArgs,
+    http: HttpConfig,
+    server: &Server,
+) -> Result<Option<Config>, CommandError> {
+    let data_dir = DataDir::open(&args.data_dir).map_err(NodeError::from)?;
+    let _announced = server.announce(data_dir.path()).map_err(NodeError::from)?;
     let url = args.rpc.clone().unwrap_or_default();
+    let problem = watch::Sender::new("the provider is asked for its chain id".to_owned());
     let asked = tokio::select! {
-        asked = ask_chain_id(&url, None) => asked?,
+        asked = ask_chain_id(&url, None, &problem) => asked?,
+        served = server.waiting(problem.subscribe()) => {
+            served?;
+            return Ok(None);
+        }
         signal = signalled() => {
             signal?;
             return Ok(None);

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use headwater_storage::model::ChainName;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 
 use crate::capture::verify::Depth;
 use crate::capture::{ChainConfig, Source};
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::exit::CommandError;
 use crate::http::{HttpError, Server};
 use crate::node::{Node, NodeError};
@@ -19,10 +20,16 @@ use crate::telemetry::metrics;
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Opens the folder and the port, so that what is wrong with them is told at once.
+/// Opens the port and the folder, so that what is wrong with them is told at once.
 pub(super) async fn open(config: &Config) -> Result<(Node, Server), CommandError> {
-    let server = Server::bind(config.http.listen).await.map_err(NodeError::from)?;
+    let server = listen(config.http).await?;
     Ok((Node::open(config)?, server))
+}
+
+/// Opens the port.
+pub(super) async fn listen(http: HttpConfig) -> Result<Server, CommandError> {
+    http.check()?;
+    Ok(Server::bind(http.listen).await.map_err(NodeError::from)?)
 }
 
 /// Runs a node until `until` returns or a task fails.
@@ -67,10 +74,15 @@ pub(super) fn plain_chain(
 }
 
 /// Asks a provider for its chain id; while it is away, again and again, or so many times.
-pub(super) async fn ask_chain_id(url: &str, tries: Option<u32>) -> Result<u64, CommandError> {
+/// `problem` is told why it takes long.
+pub(super) async fn ask_chain_id(
+    url: &str,
+    tries: Option<u32>,
+    problem: &watch::Sender<String>,
+) -> Result<u64, CommandError> {
     let name: ChainName = plain_chain(url, 0, None)?.name;
     let pool = Pool::new(&name, &[ProviderConfig::plain("rpc", url)]).map_err(NodeError::from)?;
-    let shown = url.split('/').take(3).collect::<Vec<_>>().join("/");
+    let shown = without_path(url);
     let source = Source::new(pool.clone(), Depth::default());
     let mut failures = 0;
     loop {
@@ -82,13 +94,22 @@ pub(super) async fn ask_chain_id(url: &str, tries: Option<u32>) -> Result<u64, C
         failures += 1;
         let is_hopeless = !matches!(error.cause, Cause::Unavailable | Cause::Throttled { .. });
         if is_hopeless || tries.is_some_and(|tries| failures >= tries) {
-            return Err(CommandError::ChainId { url: shown, source: error });
+            return Err(CommandError::Provider { url: shown, what: "its chain id", source: error });
         }
         if failures == 1 {
             tracing::warn!(%error, "the provider does not answer yet: asking again");
         }
+        problem.send_replace(format!("the provider does not answer yet: {error}"));
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// A URL as it can be shown: keys are in paths, passwords before the `@`.
+pub(super) fn without_path(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split('/').next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}")
 }
 
 /// Names by EIP-155 id, as in chainlist.

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use crate::clock;
 
 use super::DevnetConfig;
-use super::faults::{Dice, Faults};
+use super::faults::Dice;
 use super::journal::{Journal, Recipe};
 use super::replay::{Recorded, ReplayError};
 use super::synthetic;
@@ -103,7 +103,6 @@ struct State {
     places: HashMap<B256, (B256, usize)>,
     ready: HashMap<B256, Arc<Built>>,
     journal: Option<Journal>,
-    faults: Faults,
     dice: Dice,
     forks: u64,
 }
@@ -124,7 +123,6 @@ impl DevNode {
             places: HashMap::new(),
             ready: HashMap::new(),
             journal,
-            faults: Faults::default(),
             dice: Dice(config.seed),
         };
         let node = DevNode {
@@ -253,21 +251,6 @@ impl DevNode {
             state.forks += 1;
         });
         self.mine(depth + 1)
-    }
-
-    /// Sets how often faults happen.
-    pub fn set_faults(&self, faults: Faults) {
-        self.with(|state| state.faults = faults);
-    }
-
-    /// How often faults happen.
-    pub fn faults(&self) -> Faults {
-        self.with(|state| state.faults)
-    }
-
-    /// Whether something that happens so often in a thousand happens now.
-    pub(super) fn happens(&self, thousandths: u32) -> bool {
-        self.with(|state| state.dice.happens(thousandths))
     }
 
     /// A number below `bound`.

@@ -3,21 +3,20 @@
 use alloy::primitives::{B256, U64, U256};
 use serde_json::{Value, json};
 
-use super::Faults;
-use super::node::{Built, DevNode};
+use super::node::Built;
+use super::{Faults, Provider};
 
 /// Answers a body; `None` when the whole batch is refused by an error of its own.
-pub(super) fn answer(node: &DevNode, body: &[u8]) -> String {
+pub(super) fn answer(provider: &Provider, body: &[u8]) -> String {
     match serde_json::from_slice::<Value>(body) {
-        Ok(Value::Array(calls)) if node.faults().no_batches => {
-            let _ = calls;
+        Ok(Value::Array(_)) if provider.faults().no_batches => {
             error(&Value::Null, -32600, "batch requests are not allowed")
         }
         Ok(Value::Array(calls)) => {
-            let answers: Vec<String> = calls.iter().map(|call| one(node, call)).collect();
+            let answers: Vec<String> = calls.iter().map(|call| one(provider, call)).collect();
             format!("[{}]", answers.join(","))
         }
-        Ok(call) => one(node, &call),
+        Ok(call) => one(provider, &call),
         Err(problem) => error(&Value::Null, -32700, &format!("parse error: {problem}")),
     }
 }
@@ -33,13 +32,13 @@ fn result(id: &Value, text: &str) -> String {
 /// What a method gives: JSON text, or an error.
 type Given = Result<String, (i64, String)>;
 
-fn one(node: &DevNode, call: &Value) -> String {
+fn one(provider: &Provider, call: &Value) -> String {
     let id = call.get("id").cloned().unwrap_or(Value::Null);
     let method = call.get("method").and_then(Value::as_str).unwrap_or_default();
     let params = call.get("params").and_then(Value::as_array).cloned().unwrap_or_default();
     let given = match method {
-        name if name.starts_with("devnet_") => steer(node, name, &params),
-        name => read(node, name, &params),
+        name if name.starts_with("devnet_") => steer(provider, name, &params),
+        name => read(provider, name, &params),
     };
     match given {
         Ok(text) => result(&id, &text),
@@ -59,28 +58,28 @@ fn quantity(number: u64) -> String {
     format!("\"{number:#x}\"")
 }
 
-fn read(node: &DevNode, method: &str, params: &[Value]) -> Given {
+fn read(provider: &Provider, method: &str, params: &[Value]) -> Given {
     let first = params.first();
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     match method {
-        "eth_chainId" => Ok(quantity(node.config().chain_id)),
-        "net_version" => Ok(format!("\"{}\"", node.config().chain_id)),
+        "eth_chainId" => Ok(quantity(provider.chain.config().chain_id)),
+        "net_version" => Ok(format!("\"{}\"", provider.chain.config().chain_id)),
         "web3_clientVersion" => Ok(format!("\"headwater-devnet/{}\"", env!("CARGO_PKG_VERSION"))),
         "eth_syncing" => Ok("false".to_owned()),
-        "eth_blockNumber" => Ok(quantity(node.head())),
+        "eth_blockNumber" => Ok(quantity(provider.chain.head())),
         "eth_getBlockByNumber" | "eth_getBlockByHash" => {
-            let block = find(node, &text(first).ok_or_else(|| invalid("no block"))?)?;
+            let block = find(provider, &text(first).ok_or_else(|| invalid("no block"))?)?;
             let is_full = params.get(1).and_then(Value::as_bool).unwrap_or(false);
-            Ok(block.map_or_else(null, |block| block_text(node, &block, is_full)))
+            Ok(block.map_or_else(null, |block| block_text(provider, &block, is_full)))
         }
-        "eth_getBlockReceipts" if node.faults().no_block_receipts => Err(missing(method)),
+        "eth_getBlockReceipts" if provider.faults().no_block_receipts => Err(missing(method)),
         "eth_getBlockReceipts" => {
-            let block = find(node, &text(first).ok_or_else(|| invalid("no block"))?)?;
-            Ok(block.map_or_else(null, |block| receipts_text(node, &block)))
+            let block = find(provider, &text(first).ok_or_else(|| invalid("no block"))?)?;
+            Ok(block.map_or_else(null, |block| receipts_text(provider, &block)))
         }
         "eth_getTransactionReceipt" | "eth_getTransactionByHash" => {
             let hash: Option<B256> = text(first).and_then(|text| text.parse().ok());
-            let found = node.transaction(hash.ok_or_else(|| invalid("no hash"))?);
+            let found = provider.chain.transaction(hash.ok_or_else(|| invalid("no hash"))?);
             let value = found.and_then(|(block, at)| {
                 let list = match method {
                     "eth_getTransactionByHash" => &block.transactions,
@@ -99,37 +98,37 @@ fn null() -> String {
 }
 
 /// A block by tag, number or hash.
-fn find(node: &DevNode, text: &str) -> Result<Option<std::sync::Arc<Built>>, (i64, String)> {
+fn find(provider: &Provider, text: &str) -> Result<Option<std::sync::Arc<Built>>, (i64, String)> {
     let number = match text {
-        "latest" | "pending" => node.head(),
+        "latest" | "pending" => provider.chain.head(),
         "earliest" => 0,
-        "safe" | "finalized" if node.faults().no_tags => return Err(invalid("unknown tag")),
-        "safe" => node.head().saturating_sub(node.config().finality / 2),
-        "finalized" => node.finalized(),
+        "safe" | "finalized" if provider.faults().no_tags => return Err(invalid("unknown tag")),
+        "safe" => provider.chain.head().saturating_sub(provider.chain.config().finality / 2),
+        "finalized" => provider.chain.finalized(),
         hash if hash.len() == 66 => {
             let hash: B256 = hash.parse().map_err(|_| invalid("no hash"))?;
-            return Ok(node.by_hash(hash));
+            return Ok(provider.chain.by_hash(hash));
         }
         number => number.parse::<U64>().map_err(|_| invalid("no block number"))?.to(),
     };
-    Ok(node.by_number(number))
+    Ok(provider.chain.by_number(number))
 }
 
 /// The block, or a lie about it.
-fn block_text(node: &DevNode, block: &Built, is_full: bool) -> String {
-    let faults = node.faults();
+fn block_text(provider: &Provider, block: &Built, is_full: bool) -> String {
+    let faults = provider.faults();
     if !is_full {
         return block.light.clone();
     }
-    if node.happens(faults.null) {
+    if provider.happens(faults.null) {
         return null();
     }
-    if node.happens(faults.wrong_parent) {
+    if provider.happens(faults.wrong_parent) {
         return changed(&block.full, |object| {
             object.insert("parentHash".to_owned(), B256::repeat_byte(0x66).to_string().into());
         });
     }
-    if node.happens(faults.wrong_root) {
+    if provider.happens(faults.wrong_root) {
         return changed(&block.full, |object| {
             let transactions = object.get_mut("transactions").and_then(Value::as_array_mut);
             let first = transactions.and_then(|list| list.first_mut()?.as_object_mut());
@@ -142,14 +141,14 @@ fn block_text(node: &DevNode, block: &Built, is_full: bool) -> String {
     block.full.clone()
 }
 
-fn receipts_text(node: &DevNode, block: &Built) -> String {
-    let faults = node.faults();
-    if node.happens(faults.missing_receipts) && !block.receipts.is_empty() {
+fn receipts_text(provider: &Provider, block: &Built) -> String {
+    let faults = provider.faults();
+    if provider.happens(faults.missing_receipts) && !block.receipts.is_empty() {
         let count = block.receipts.len() - 1;
         return Value::from(block.receipts.iter().take(count).cloned().collect::<Vec<_>>())
             .to_string();
     }
-    if node.happens(faults.wrong_root) {
+    if provider.happens(faults.wrong_root) {
         let mut receipts = block.receipts.clone();
         if let Some(last) = receipts.last_mut().and_then(Value::as_object_mut) {
             last.insert("cumulativeGasUsed".to_owned(), "0x99".into());
@@ -168,7 +167,7 @@ fn changed(text: &str, change: impl FnOnce(&mut serde_json::Map<String, Value>))
 }
 
 /// `devnet_mine [count]`, `devnet_reorg [depth]`, `devnet_setFaults [faults]`.
-fn steer(node: &DevNode, method: &str, params: &[Value]) -> Given {
+fn steer(provider: &Provider, method: &str, params: &[Value]) -> Given {
     let number = || -> Result<u64, (i64, String)> {
         match params.first() {
             None => Ok(1),
@@ -183,15 +182,15 @@ fn steer(node: &DevNode, method: &str, params: &[Value]) -> Given {
     };
     let failed = |error: super::DevnetError| (-32000, error.to_string());
     match method {
-        "devnet_mine" => node.mine(number()?).map_err(failed)?,
-        "devnet_reorg" => node.reorg(number()?).map_err(failed)?,
+        "devnet_mine" => provider.chain.mine(number()?).map_err(failed)?,
+        "devnet_reorg" => provider.chain.reorg(number()?).map_err(failed)?,
         "devnet_setFaults" => {
             let faults = params.first().cloned().unwrap_or_else(|| json!({}));
             let faults: Faults =
                 serde_json::from_value(faults).map_err(|error| invalid(&error.to_string()))?;
-            node.set_faults(faults);
+            provider.set_faults(faults);
         }
         _ => return Err(missing(method)),
     }
-    Ok(quantity(node.head()))
+    Ok(quantity(provider.chain.head()))
 }

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::supervisor::{Shutdown, on_cpu};
 
+use super::Provider;
 use super::node::{DevNode, DevnetError};
 use super::rpc;
 
@@ -22,7 +23,7 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// A devnet that listens.
 pub struct Devnet {
-    node: Arc<DevNode>,
+    provider: Arc<Provider>,
     listener: TcpListener,
     address: SocketAddr,
 }
@@ -33,7 +34,13 @@ impl Devnet {
         let failed = |source| DevnetError::Listen { address: listen.to_string(), source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Devnet { node, listener, address })
+        let provider = Arc::new(Provider::new(node));
+        Ok(Devnet { provider, listener, address })
+    }
+
+    /// What it answers with, to set its faults.
+    pub fn provider(&self) -> Arc<Provider> {
+        self.provider.clone()
     }
 
     /// Where it listens.
@@ -46,7 +53,7 @@ impl Devnet {
         let router = axum::Router::new()
             .route("/", get(upgrade).post(http))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-            .with_state(self.node);
+            .with_state(self.provider);
         let serving = axum::serve(self.listener, router);
         tokio::select! {
             result = async { serving.await } => result,
@@ -79,25 +86,25 @@ pub async fn mine(node: Arc<DevNode>, mut shutdown: Shutdown) -> Result<(), Devn
     }
 }
 
-async fn upgrade(State(node): State<Arc<DevNode>>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade.on_upgrade(move |socket| talk(node, socket))
+async fn upgrade(State(provider): State<Arc<Provider>>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(move |socket| talk(provider, socket))
 }
 
-async fn http(State(node): State<Arc<DevNode>>, body: Bytes) -> Response {
-    let faults = node.faults();
-    if node.happens(faults.throttle) {
+async fn http(State(provider): State<Arc<Provider>>, body: Bytes) -> Response {
+    let faults = provider.faults();
+    if provider.happens(faults.throttle) {
         let text = json!({ "error": { "code": -32005, "message": "rate limit exceeded" } });
         let retry = [(header::RETRY_AFTER, "1")];
         return (StatusCode::TOO_MANY_REQUESTS, retry, text.to_string()).into_response();
     }
-    if node.happens(faults.unavailable) {
+    if provider.happens(faults.unavailable) {
         return (StatusCode::SERVICE_UNAVAILABLE, "try again").into_response();
     }
-    if node.happens(faults.stall) {
+    if provider.happens(faults.stall) {
         tokio::time::sleep(Duration::from_millis(faults.stall_ms)).await;
     }
-    let is_cut = node.happens(faults.cut);
-    let text = on_cpu(move || rpc::answer(&node, &body)).await;
+    let is_cut = provider.happens(faults.cut);
+    let text = on_cpu(move || rpc::answer(&provider, &body)).await;
     let kind = [(header::CONTENT_TYPE, "application/json")];
     if !is_cut {
         return (kind, text).into_response();
@@ -108,8 +115,8 @@ async fn http(State(node): State<Arc<DevNode>>, body: Bytes) -> Response {
 }
 
 /// Calls over WebSocket, and `eth_subscribe("newHeads")`.
-async fn talk(node: Arc<DevNode>, mut socket: WebSocket) {
-    let mut heads = node.heads();
+async fn talk(provider: Arc<Provider>, mut socket: WebSocket) {
+    let mut heads = provider.chain.heads();
     let mut is_subscribed = false;
     loop {
         let out = tokio::select! {
@@ -123,9 +130,10 @@ async fn talk(node: Arc<DevNode>, mut socket: WebSocket) {
                     let call: Value = serde_json::from_str(&text).unwrap_or_default();
                     if call.get("method").and_then(Value::as_str) == Some("eth_subscribe") {
                         is_subscribed = true;
-                        json!({ "jsonrpc": "2.0", "id": call.get("id"), "result": "0x1" }).to_string()
+                        let id = call.get("id");
+                        json!({ "jsonrpc": "2.0", "id": id, "result": "0x1" }).to_string()
                     } else {
-                        rpc::answer(&node, text.as_bytes())
+                        rpc::answer(&provider, text.as_bytes())
                     }
                 }
                 Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => continue,

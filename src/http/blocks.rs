@@ -1,5 +1,6 @@
 //! One block by number, hash or tag.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -63,8 +64,9 @@ pub(super) struct Wish {
 pub(super) async fn one(
     State(app): State<App>,
     Path((name, text)): Path<(String, String)>,
-    Query(wish): Query<Wish>,
+    wish: Result<Query<Wish>, QueryRejection>,
 ) -> Result<Response, ApiError> {
+    let Query(wish) = wish?;
     let chain = find(&app, &name)?.chain.clone();
     let wanted = Wanted::parse(&text)?;
     let unknown = || ApiError::UnknownBlock { chain: name.clone(), block: text.clone() };

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use headwater_storage::store::StoreError;
@@ -110,6 +111,12 @@ impl ApiError {
             ApiError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "store"),
             ApiError::Render(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "render"),
         }
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> ApiError {
+        ApiError::Invalid { what: rejection.body_text(), fix: "see the README for the parameters" }
     }
 }
 

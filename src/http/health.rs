@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::server::App;
 
@@ -39,6 +40,14 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let is_ready = reasons.is_empty();
     (status, Json(json!({ "ready": is_ready, "reasons": reasons, "degraded": degraded })))
+}
+
+/// Every path of a node that has no chain yet: 503 with the reason. Connections are closed, so
+/// that the next request meets the node.
+pub(super) async fn waiting(State(problem): State<watch::Receiver<String>>) -> impl IntoResponse {
+    let reason = problem.borrow().clone();
+    let body = json!({ "ready": false, "reasons": [{ "chain": null, "reason": reason }] });
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::CONNECTION, "close")], Json(body))
 }
 
 /// `GET /metrics`: Prometheus text format 0.0.4.

@@ -1,6 +1,7 @@
 //! The routes, and the loop that serves them.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use axum::http::Uri;
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::node::Node;
 use crate::supervisor::Shutdown;
@@ -55,6 +57,17 @@ impl Server {
         std::fs::write(&path, format!("{}\n", self.address))
             .map_err(|source| HttpError::Address { file: ADDRESS_FILE, source })?;
         Ok(Announced { path })
+    }
+
+    /// Answers that nothing runs yet, and why, until dropped.
+    pub async fn waiting(&self, problem: watch::Receiver<String>) -> Result<(), std::io::Error> {
+        let listener = std::net::TcpListener::from(self.listener.as_fd().try_clone_to_owned()?);
+        let listener = TcpListener::from_std(listener)?;
+        let router = Router::new()
+            .route("/livez", get(health::live))
+            .fallback(health::waiting)
+            .with_state(problem);
+        axum::serve(listener, router).await
     }
 
     /// Serves until shutdown.

@@ -1,6 +1,7 @@
 //! `POST /v1/sql`: one read-only statement.
 
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -26,10 +27,11 @@ struct Statement {
 /// The body is the statement, or `{"sql": "..."}`; the form by `?format=` or `Accept`.
 pub(super) async fn run(
     State(app): State<App>,
-    Query(wish): Query<Wish>,
+    wish: Result<Query<Wish>, QueryRejection>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
+    let Query(wish) = wish?;
     let invalid = |what: String| ApiError::Invalid {
         what,
         fix: "send the statement as text, or as {\"sql\": \"...\"}",

@@ -1,6 +1,7 @@
 //! One transaction by hash, and the transactions of an address.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use headwater_storage::model::{Address, B256};
 use serde_json::{Value, json};
@@ -52,8 +53,9 @@ pub(super) struct Page {
 pub(super) async fn of_address(
     State(app): State<App>,
     Path((name, text)): Path<(String, String)>,
-    Query(page): Query<Page>,
+    page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let Query(page) = page?;
     let chain = find(&app, &name)?.chain.clone();
     let address: Address = text.parse().map_err(|_| ApiError::Invalid {
         what: format!("`{text}` is no address"),

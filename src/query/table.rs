@@ -20,8 +20,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::scalar::ScalarValue;
 use headwater_storage::ledger::Part;
-use headwater_storage::model::{BlockRange, EventHead};
-use headwater_storage::parquet::date_of;
+use headwater_storage::model::{BlockRange, EventHead, date_of};
 use headwater_storage::store::{Chain, Snapshot};
 use headwater_storage::tables::{Table, event_rows};
 

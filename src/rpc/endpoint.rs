@@ -27,6 +27,7 @@ pub struct Endpoint {
     health: Mutex<Health>,
     takes_batches: AtomicBool,
     has_block_receipts: AtomicBool,
+    has_finalized_tag: AtomicBool,
     requests: AtomicU64,
     last_error: Mutex<Option<String>>,
 }
@@ -67,6 +68,7 @@ impl Endpoint {
             health: Mutex::default(),
             takes_batches: AtomicBool::new(true),
             has_block_receipts: AtomicBool::new(true),
+            has_finalized_tag: AtomicBool::new(true),
             requests: AtomicU64::new(0),
             last_error: Mutex::default(),
         }
@@ -95,6 +97,18 @@ impl Endpoint {
     pub fn lacks_block_receipts(&self) {
         if self.has_block_receipts.swap(false, Ordering::Relaxed) {
             tracing::info!(provider = self.name, "has no eth_getBlockReceipts: single receipts");
+        }
+    }
+
+    /// Whether the `finalized` tag works there, as far as is known.
+    pub fn has_finalized_tag(&self) -> bool {
+        self.has_finalized_tag.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that the `finalized` tag is not known.
+    pub fn lacks_finalized_tag(&self) {
+        if self.has_finalized_tag.swap(false, Ordering::Relaxed) {
+            tracing::info!(provider = self.name, "knows no finalized tag");
         }
     }
 
@@ -139,20 +153,18 @@ impl Endpoint {
     }
 
     /// Sends a body that holds `calls` and gives back the answer's bytes.
-    async fn post(
-        &self,
-        method: &'static str,
-        calls: usize,
-        body: String,
-    ) -> Result<Bytes, RpcError> {
-        if let Err(rest) = self.pacer.spend(calls, clock::unix_seconds()) {
+    async fn post(&self, calls: &[Call], body: String) -> Result<Bytes, RpcError> {
+        let method = calls.first().map_or("none", |call| call.method);
+        if let Err(rest) = self.pacer.spend(calls.len(), clock::unix_seconds()) {
             let reason = format!("the configured quota of the day ends in {} s", rest.as_secs());
             return Err(self.error(method, Cause::QuotaSpent, &reason));
         }
-        self.pacer.wait(calls).await;
+        self.pacer.wait(calls.len()).await;
         let started = clock::now();
-        self.requests.fetch_add(calls as u64, Ordering::Relaxed);
-        metrics::rpc_requests(&self.name, method, calls);
+        self.requests.fetch_add(calls.len() as u64, Ordering::Relaxed);
+        for call in calls {
+            metrics::rpc_request(&self.name, call.method);
+        }
         let unavailable = |error: reqwest::Error| {
             let error = error.without_url();
             let mut reason = error.to_string();
@@ -200,13 +212,12 @@ impl Endpoint {
 
     /// Makes one call and gives back the answer's bytes.
     pub async fn single_raw(&self, call: &Call) -> Result<Bytes, RpcError> {
-        self.post(call.method, 1, call.single_body()).await
+        self.post(std::slice::from_ref(call), call.single_body()).await
     }
 
     /// Makes calls in one HTTP request and gives back the answer's bytes.
     pub async fn batch_raw(&self, calls: &[Call]) -> Result<Bytes, RpcError> {
-        let method = calls.first().map_or("none", |call| call.method);
-        self.post(method, calls.len(), Call::batch_body(calls)).await
+        self.post(calls, Call::batch_body(calls)).await
     }
 
     /// The answer as text.
@@ -247,7 +258,8 @@ impl Endpoint {
                     Some(error) => self.refused(method, &error),
                     None => self.error(method, Cause::BatchRefused, "one answer for a batch"),
                 };
-                if matches!(error.cause, Cause::Other | Cause::MethodMissing) {
+                if matches!(error.cause, Cause::Other | Cause::MethodMissing | Cause::InvalidParams)
+                {
                     error.cause = Cause::BatchRefused;
                 }
                 return Err(error);

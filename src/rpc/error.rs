@@ -16,6 +16,8 @@ pub enum Cause {
     Refused,
     /// The method does not exist there.
     MethodMissing,
+    /// The method does not take these parameters there.
+    InvalidParams,
     /// The provider does not take batches.
     BatchRefused,
     /// The block is not there yet.
@@ -38,6 +40,7 @@ impl Cause {
             Cause::QuotaSpent => "quota_spent",
             Cause::Refused => "refused",
             Cause::MethodMissing => "method_missing",
+            Cause::InvalidParams => "invalid_params",
             Cause::BatchRefused => "batch_refused",
             Cause::BlockMissing => "block_missing",
             Cause::Malformed => "malformed",
@@ -104,6 +107,8 @@ pub(super) fn classify(error: &ErrorObject) -> Cause {
             Cause::Refused
         }
         _ if says(&["header not found", "block not found", "unknown block"]) => Cause::BlockMissing,
+        -32602 => Cause::InvalidParams,
+        _ if says(&["unknown tag", "block tag", "invalid block"]) => Cause::InvalidParams,
         _ => Cause::Other,
     }
 }

@@ -41,7 +41,10 @@ impl Health {
             Cause::Wrong => REST_WRONG,
             Cause::Unavailable | Cause::Malformed | Cause::Other => doubled.min(REST_MAX),
             // The endpoint is well, it only cannot do this.
-            Cause::MethodMissing | Cause::BatchRefused | Cause::BlockMissing => {
+            Cause::MethodMissing
+            | Cause::InvalidParams
+            | Cause::BatchRefused
+            | Cause::BlockMissing => {
                 self.failures = 0;
                 return;
             }

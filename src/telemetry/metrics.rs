@@ -55,9 +55,8 @@ pub fn start() -> Result<PrometheusHandle, BuildError> {
         .install_recorder()
 }
 
-pub(crate) fn rpc_requests(provider: &str, method: &'static str, calls: usize) {
-    counter!(RPC_REQUESTS, "provider" => provider.to_owned(), "method" => method)
-        .increment(calls as u64);
+pub(crate) fn rpc_request(provider: &str, method: &'static str) {
+    counter!(RPC_REQUESTS, "provider" => provider.to_owned(), "method" => method).increment(1);
 }
 
 pub(crate) fn rpc_failure(provider: &str, method: &'static str, cause: &'static str) {

@@ -1,6 +1,18 @@
 //! Black-box tests of the whole appliance.
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod data;
 #[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod recorded;
+#[cfg(test)]
+mod reorgs;

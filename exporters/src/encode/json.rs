@@ -129,7 +129,7 @@ fn write_other(kind: &DataType, array: &ArrayRef, row: usize, out: &mut String) 
 fn write_timestamp(micros: i64, out: &mut String) {
     let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let date = headwater_storage::parquet::date_text(i32::try_from(days).unwrap_or(i32::MAX));
+    let date = headwater_storage::model::date_text(i32::try_from(days).unwrap_or(i32::MAX));
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     let _infallible = write!(out, "\"{date}T{hour:02}:{minute:02}:{second:02}");
     if fraction > 0 {

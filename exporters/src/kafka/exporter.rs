@@ -59,7 +59,7 @@ impl Kafka {
     /// A producer that met a fatal error never works again.
     fn forget_if_fatal(&self, client: &Client) {
         if let Some((code, reason)) = client.producer.client().fatal_error() {
-            tracing::warn!(%code, reason, "the kafka producer met a fatal error: a new one is made");
+            tracing::warn!(%code, reason, "the producer met a fatal error: a new one is made");
             *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }

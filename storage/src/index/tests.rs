@@ -1,7 +1,9 @@
 //! What goes in comes out, newest first, also after a restart and after the folder was destroyed.
 
+use alloy_primitives::{Address, B256};
+
 use super::*;
-use crate::model::{Header, Receipt, Transaction};
+use crate::model::{Block, Header, Lsn, Receipt, Transaction};
 
 fn block(number: u64, sender: u8) -> Block {
     let transaction = Transaction {

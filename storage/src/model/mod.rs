@@ -2,6 +2,7 @@
 
 mod block;
 mod chain;
+mod date;
 mod event;
 mod header;
 pub mod json;
@@ -15,6 +16,7 @@ mod withdrawal;
 pub use alloy_primitives::{Address, B256, Bytes, U256};
 pub use block::{Block, BlockParts, LinkError};
 pub use chain::{BlockRange, BlockRef, ChainName, ChainNameError, Lane, Lsn};
+pub use date::{date_of, date_text, parse_date};
 pub use event::{ChainEvent, EventHead, Op, OwnedEvent};
 pub use header::{Header, HeaderKey, HeaderLinks};
 pub use json::Extra;

@@ -237,7 +237,8 @@ macro_rules! json_object {
                 #[allow(unused_variables, reason = "some objects have no links")]
                 expected: &$links,
             ) -> Option<&'static str> {
-                let odd = |key: &str| self.extra.as_ref().is_some_and(|extra| extra.contains_key(key));
+                let odd =
+                    |key: &str| self.extra.as_ref().is_some_and(|extra| extra.contains_key(key));
                 $( if (self.has($keys::$lfield) || odd($lkey))
                     && claimed.$lfield != expected.$lfield
                 {

@@ -8,7 +8,7 @@ mod seal;
 mod sink;
 
 pub use error::PartError;
-pub use path::{PartName, date_of, date_text, folder_of};
+pub use path::{PartName, folder_of};
 pub use plan::{Grid, Sealable, plan};
 pub use seal::{ReadBlock, SealRequest, seal};
 

@@ -1,8 +1,7 @@
-//! Which blocks are sealed next: a pure function, so that the same log gives the same files (INV-7).
+//! Which blocks are sealed next: a pure function, so that a log always gives the same files
+//! (INV-7).
 
-use crate::model::{BlockRange, EventHead};
-
-use super::date_of;
+use crate::model::{BlockRange, EventHead, date_of};
 
 /// The grid that parts never cross.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

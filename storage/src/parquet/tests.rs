@@ -1,7 +1,7 @@
 //! Names come back from their text, and the plan cuts at cells, dates and ends.
 
 use super::*;
-use crate::model::{BlockRange, BlockRef, EventHead, Lane, Lsn, Op, Verified};
+use crate::model::{BlockRange, BlockRef, EventHead, Lane, Lsn, Op, Verified, date_text};
 use crate::tables::Table;
 
 #[test]

@@ -2,9 +2,11 @@
 //! gives snapshots cut at one record.
 
 mod chain;
+mod commit;
 mod committer;
 mod data_dir;
 mod error;
+mod lookup;
 mod recent;
 mod sealing;
 mod snapshot;

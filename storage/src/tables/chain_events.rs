@@ -6,7 +6,8 @@ use super::columns::Columns;
 use super::value::Seconds;
 use crate::model::EventHead;
 
-pub(super) fn rows(events: &[EventHead]) -> RecordBatch {
+/// The rows of `chain_events`.
+pub fn rows(events: &[EventHead]) -> RecordBatch {
     let mut columns = Columns::new(events.len());
     columns.add("lsn", events.iter().map(|e| e.lsn.0));
     columns.add("op", events.iter().map(|e| e.op.as_str()));

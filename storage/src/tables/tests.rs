@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::*;
+use crate::model::{Block, Lsn, Verified};
 use crate::testing;
 
 fn stored(block: Block) -> StoredBlock {

@@ -1,0 +1,69 @@
+//! What a disk can do, and whole files on top of it.
+
+use std::path::Path;
+
+use super::DiskError;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Read only; it must exist.
+    Read,
+    /// Read and write; it must exist.
+    Write,
+    /// Read and write, made new; an existing one is emptied.
+    Create,
+}
+
+/// Folders and names.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens or makes a file.
+    fn open(&self, path: &Path, mode: Mode) -> Result<Box<dyn File>, DiskError>;
+    /// Renames within a file system, over an existing file.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
+    /// Removes a file; one that does not exist is fine.
+    fn remove(&self, path: &Path) -> Result<(), DiskError>;
+    /// Names in a folder, sorted; a missing folder has none.
+    fn list(&self, folder: &Path) -> Result<Vec<String>, DiskError>;
+    /// Makes a folder and those above it.
+    fn create_folder(&self, folder: &Path) -> Result<(), DiskError>;
+    /// Makes the folder's names durable.
+    fn sync_folder(&self, folder: &Path) -> Result<(), DiskError>;
+}
+
+/// One open file.
+pub trait File: Send + Sync {
+    /// Reads up to `buffer.len()` bytes; less only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, DiskError>;
+    /// Writes all bytes.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), DiskError>;
+    /// Makes the content durable (`fdatasync`).
+    fn sync(&self) -> Result<(), DiskError>;
+    /// Cuts the file, or grows it by zeros for which space is reserved.
+    fn resize(&self, bytes: u64) -> Result<(), DiskError>;
+    /// Bytes of the file.
+    fn size(&self) -> Result<u64, DiskError>;
+}
+
+/// Reads a whole file.
+pub fn read_file(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, DiskError> {
+    let file = disk.open(path, Mode::Read)?;
+    let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; size];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Writes a small file whole or not at all: temporary name, sync, rename, sync of the folder.
+pub fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let temporary = path.with_extension("tmp");
+    let file = disk.open(&temporary, Mode::Create)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.rename(&temporary, path)?;
+    match path.parent() {
+        Some(folder) => disk.sync_folder(folder),
+        None => Ok(()),
+    }
+}

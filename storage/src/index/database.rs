@@ -1,0 +1,157 @@
+//! The open index: what is looked up, and how blocks go into it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use alloy_primitives::{Address, B256};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+
+use crate::model::{Block, Lsn};
+
+use super::{IndexError, Place, Touch, keys};
+
+/// At most this is in memory per keyspace before it is written out.
+const MEMTABLE_BYTES: u64 = 16 << 20;
+const CACHE_BYTES: u64 = 32 << 20;
+const INDEXED: &[u8] = b"indexed";
+
+/// The open index of one chain.
+pub struct Index {
+    database: Database,
+    blocks: Keyspace,
+    numbers: Keyspace,
+    transactions: Keyspace,
+    addresses: Keyspace,
+    facts: Keyspace,
+    folder: PathBuf,
+    indexed: AtomicU64,
+}
+
+impl Index {
+    /// Opens the index; a folder that does not open is set aside and a new one begun.
+    pub fn open(folder: &Path) -> Result<Index, IndexError> {
+        match Index::try_open(folder) {
+            Ok(index) => Ok(index),
+            Err(error) => {
+                let aside = folder.with_extension("damaged");
+                tracing::warn!(
+                    %error, folder = %folder.display(), aside = %aside.display(),
+                    "the index does not open: it is set aside and rebuilt from the log"
+                );
+                set_aside(folder, &aside)
+                    .map_err(|source| IndexError::SetAside { folder: folder.to_owned(), source })?;
+                Index::try_open(folder)
+            }
+        }
+    }
+
+    fn try_open(folder: &Path) -> Result<Index, IndexError> {
+        let failed = |source| IndexError::Engine { folder: folder.to_owned(), source };
+        let database = Database::builder(folder)
+            .cache_size(CACHE_BYTES)
+            .worker_threads(1)
+            .open()
+            .map_err(failed)?;
+        let keyspace = |name| {
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+            database.keyspace(name, options).map_err(failed)
+        };
+        let (blocks, numbers) = (keyspace("blocks")?, keyspace("numbers")?);
+        let (transactions, addresses) = (keyspace("transactions")?, keyspace("addresses")?);
+        let facts = keyspace("facts")?;
+        let indexed = facts.get(INDEXED).map_err(failed)?;
+        let indexed = indexed.and_then(|bytes| keys::read_lsn(&bytes)).unwrap_or_default();
+        Ok(Index {
+            blocks,
+            numbers,
+            transactions,
+            addresses,
+            facts,
+            folder: folder.to_owned(),
+            indexed: AtomicU64::new(indexed.0),
+            database,
+        })
+    }
+
+    fn failed(&self) -> impl FnOnce(fjall::Error) -> IndexError {
+        let folder = self.folder.clone();
+        move |source| IndexError::Engine { folder, source }
+    }
+
+    /// All records up to this one are indexed.
+    pub fn indexed(&self) -> Lsn {
+        Lsn(self.indexed.load(Ordering::Acquire))
+    }
+
+    /// Indexes blocks of the log, and remembers that everything up to `upto` is indexed.
+    pub fn insert(&self, blocks: &[(Lsn, &Block)], upto: Lsn) -> Result<(), IndexError> {
+        let mut batch = self.database.batch();
+        for (lsn, block) in blocks {
+            let header = &block.header;
+            batch.insert(&self.blocks, header.hash.0, lsn.0.to_be_bytes());
+            batch.insert(&self.numbers, header.number.to_be_bytes(), lsn.0.to_be_bytes());
+            for (at, transaction) in block.transactions.iter().enumerate() {
+                let place = Place { lsn: *lsn, at: at as u32 }.to_bytes();
+                batch.insert(&self.transactions, transaction.hash.0, place);
+                for touch in Touch::of(block, at) {
+                    batch.insert(&self.addresses, touch.key(), lsn.0.to_be_bytes());
+                }
+            }
+        }
+        batch.insert(&self.facts, INDEXED, upto.0.to_be_bytes());
+        batch.commit().map_err(self.failed())?;
+        self.indexed.store(upto.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// The last record that holds a block of this hash.
+    pub fn block_by_hash(&self, hash: B256) -> Result<Option<Lsn>, IndexError> {
+        let found = self.blocks.get(hash.0).map_err(self.failed())?;
+        Ok(found.and_then(|bytes| keys::read_lsn(&bytes)))
+    }
+
+    /// The last record that holds a block of this number.
+    pub fn block_by_number(&self, number: u64) -> Result<Option<Lsn>, IndexError> {
+        let found = self.numbers.get(number.to_be_bytes()).map_err(self.failed())?;
+        Ok(found.and_then(|bytes| keys::read_lsn(&bytes)))
+    }
+
+    /// The last place of a transaction.
+    pub fn transaction(&self, hash: B256) -> Result<Option<Place>, IndexError> {
+        let found = self.transactions.get(hash.0).map_err(self.failed())?;
+        Ok(found.and_then(|bytes| Place::from_bytes(&bytes)))
+    }
+
+    /// Transactions that an address took part in, newest first, of blocks before `before`.
+    pub fn by_address(
+        &self,
+        address: Address,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<(Touch, Lsn)>, IndexError> {
+        let (from, to) = Touch::range(address, before);
+        let snapshot = self.database.snapshot();
+        let mut found = Vec::new();
+        for entry in snapshot.range(&self.addresses, from..to).take(limit) {
+            let (key, value) = entry.into_inner().map_err(self.failed())?;
+            let touch = Touch::from_key(&key);
+            found.extend(touch.zip(keys::read_lsn(&value)));
+        }
+        Ok(found)
+    }
+
+    /// Makes the index durable, so that a restart has less to replay.
+    pub fn persist(&self) -> Result<(), IndexError> {
+        self.database.persist(PersistMode::SyncData).map_err(self.failed())
+    }
+}
+
+/// Removes an earlier folder that was set aside, and sets this one aside.
+fn set_aside(folder: &Path, aside: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    #[expect(clippy::disallowed_methods, reason = "the engine's folder is not on our disk trait")]
+    std::fs::rename(folder, aside)
+}

@@ -1,0 +1,135 @@
+//! Providers that lie, throttle, stall, cut and lack: what is captured is right all the same.
+
+use headwater::devnet::{DevnetConfig, Faults};
+
+use crate::harness::{Appliance, Chain, config, until};
+
+fn small() -> DevnetConfig {
+    DevnetConfig { transactions: 5, finality: 8, ..DevnetConfig::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lies_are_refused_and_asked_of_another_provider() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    let (lying, liar) = chain.provider().await;
+    let (honest, _) = chain.provider().await;
+    liar.set_faults(Faults {
+        wrong_root: 400,
+        wrong_parent: 300,
+        missing_receipts: 300,
+        ..Faults::default()
+    });
+    chain.node.mine(40).unwrap();
+    let appliance = Appliance::start(&config(folder.path(), &[lying, honest], "")).await;
+    appliance.follows(&chain).await;
+    chain.node.mine(40).unwrap();
+    appliance.follows(&chain).await;
+    appliance.has_the_chain(&chain).await;
+    let (_, metrics) = appliance.text("/metrics").await;
+    let refused = metrics.lines().find(|line| {
+        line.starts_with("headwater_blocks_refused_total") && line.contains("provider=\"p0\"")
+    });
+    assert!(refused.is_some(), "the lies are counted: {metrics}");
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.contains("refused a block"), "and logged with what differed: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_liar_alone_is_never_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(5).unwrap();
+    let (url, liar) = chain.provider().await;
+    let config = config(folder.path(), &[url], "");
+    let appliance = Appliance::start(&config).await;
+    appliance.follows(&chain).await;
+    for fault in [
+        Faults { wrong_root: 1_000, ..Faults::default() },
+        Faults { wrong_parent: 1_000, ..Faults::default() },
+        Faults { missing_receipts: 1_000, ..Faults::default() },
+    ] {
+        let head = chain.node.head();
+        liar.set_faults(fault);
+        chain.node.mine(2).unwrap();
+        until("the problem", async || {
+            let (_, view) = appliance.get("/v1/chains/devnet").await;
+            assert_eq!(view["head"]["number"], head, "nothing of {fault:?} is captured (INV-2)");
+            view["capture"]["problem"].as_str().map(drop)
+        })
+        .await;
+        liar.set_faults(Faults::default());
+        appliance.follows(&chain).await;
+    }
+    appliance.has_the_chain(&chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttled_stalled_cut_and_missing_answers_cost_time_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    let (first, one) = chain.provider().await;
+    let (second, two) = chain.provider().await;
+    one.set_faults(Faults {
+        throttle: 100,
+        cut: 100,
+        unavailable: 50,
+        null: 100,
+        stall: 50,
+        stall_ms: 2_500,
+        ..Faults::default()
+    });
+    two.set_faults(Faults { throttle: 50, cut: 50, ..Faults::default() });
+    chain.node.mine(60).unwrap();
+    let appliance = Appliance::start(&config(folder.path(), &[first, second], "")).await;
+    appliance.follows(&chain).await;
+    for _ in 0..5 {
+        chain.node.reorg(3).unwrap();
+        appliance.follows(&chain).await;
+    }
+    appliance.has_the_chain(&chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn providers_without_batches_receipts_by_block_or_tags_are_enough() {
+    for bits in 1..8_u8 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut chain = Chain::new(small());
+        let (url, provider) = chain.provider().await;
+        provider.set_faults(Faults {
+            no_batches: bits & 1 > 0,
+            no_block_receipts: bits & 2 > 0,
+            no_tags: bits & 4 > 0,
+            ..Faults::default()
+        });
+        chain.node.mine(12).unwrap();
+        let appliance = Appliance::start(&config(folder.path(), &[url], "")).await;
+        appliance.follows(&chain).await;
+        chain.node.reorg(2).unwrap();
+        appliance.follows(&chain).await;
+        appliance.has_the_chain(&chain).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_costs_two_calls_in_one_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(200).unwrap();
+    let (url, _) = chain.provider().await;
+    let appliance = Appliance::start(&config(folder.path(), &[url], "")).await;
+    appliance.follows(&chain).await;
+    until("the history", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        (view["captured_blocks"] == 201).then_some(())
+    })
+    .await;
+    let (_, metrics) = appliance.text("/metrics").await;
+    let calls: f64 = metrics
+        .lines()
+        .filter(|line| line.starts_with("headwater_rpc_requests_total"))
+        .filter(|line| line.contains("eth_getBlockReceipts"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum();
+    assert!((calls - 201.0).abs() < 0.5, "{calls} calls for receipts (INV-12): {metrics}");
+}

@@ -1,0 +1,59 @@
+//! Reorgs of every depth, seen by SQL, by `chain_events` and by a sink.
+
+use headwater::devnet::DevnetConfig;
+
+use crate::harness::{Appliance, Chain, canonical, config, file_sink, fold};
+
+const DEEPEST: u64 = 64;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reorgs_1_to_64_deep_leave_the_canonical_chain_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = folder.path().join("sink.ndjson");
+    let mut chain =
+        Chain::new(DevnetConfig { transactions: 3, finality: 70, ..DevnetConfig::default() });
+    chain.node.mine(DEEPEST + 6).unwrap();
+    let (url, _) = chain.provider().await;
+    let config = config(folder.path(), &[url], &file_sink(&sink));
+    let appliance = Appliance::start(&config).await;
+    appliance.follows(&chain).await;
+    for depth in 1..=DEEPEST {
+        chain.node.reorg(depth).unwrap();
+        appliance.follows(&chain).await;
+    }
+    appliance.has_the_chain(&chain).await;
+    appliance.exported().await;
+    assert_eq!(fold(&sink), canonical(&chain), "the sink converged (INV-8)");
+    let reverted = "select count(*) as n, max(block_number) as highest from chain_events \
+                    where op = 'reverted'";
+    let rows = appliance.sql(reverted).await;
+    assert_eq!(rows[0]["n"], (1..=DEEPEST).sum::<u64>(), "each orphan is taken back once");
+    let (_, view) = appliance.get("/v1/chains/devnet").await;
+    assert_eq!(view["gaps"].as_array().unwrap().len(), 0);
+    assert_eq!(appliance.terminate().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reorg_past_finality_stops_the_chain_with_an_alarm_and_keeps_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain =
+        Chain::new(DevnetConfig { transactions: 1, finality: 4, ..DevnetConfig::default() });
+    chain.node.mine(20).unwrap();
+    let (url, _) = chain.provider().await;
+    let appliance = Appliance::start(&config(folder.path(), &[url], "")).await;
+    appliance.follows(&chain).await;
+    let head = chain.hash(20);
+    chain.node.reorg(10).unwrap();
+    let alarm = crate::harness::until("the alarm", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        view["capture"]["problem"].as_str().map(str::to_owned)
+    });
+    let alarm = alarm.await;
+    assert!(alarm.contains("final"), "{alarm}");
+    let rows = appliance.sql("select max(block_number) as n from blocks").await;
+    assert_eq!(rows[0]["n"], 20);
+    let (status, block) = appliance.get("/v1/chains/devnet/blocks/20").await;
+    assert_eq!((status, block["block"]["hash"].as_str()), (200, Some(head.as_str())));
+    let (status, _) = appliance.get("/readyz").await;
+    assert_eq!(status, 503, "an alarm is not ready");
+}
