@@ -13,6 +13,8 @@ use alloy_trie::root::ordered_trie_root_with_encoder;
 use headwater_storage::model::{Block, BlockRef, Header, HeaderKey, Verified, Withdrawal};
 
 pub use header::header_hash;
+pub use receipt::prove as prove_receipts;
+pub use transaction::prove as prove_transactions;
 
 /// Root of a trie without entries.
 const EMPTY_ROOT: B256 = b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
@@ -88,10 +90,10 @@ pub fn verify(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
     if header.has(HeaderKey::uncles) && header.uncles.is_empty() {
         compare(block, "the ommers' hash", header.sha3_uncles, EMPTY_OMMERS)?;
     }
-    if transaction::prove(block)? {
+    if prove_transactions(block)? {
         verified = verified.with(Verified::TRANSACTIONS);
     }
-    if receipt::prove(block)? {
+    if prove_receipts(block)? {
         verified = verified.with(Verified::RECEIPTS);
     }
     if prove_withdrawals(block)? {

@@ -12,7 +12,7 @@ pub(super) const DEPOSIT: u64 = 0x7e;
 const ARBITRUM_INTERNAL: u64 = 0x6a;
 
 /// Whether every hash and the root were proved; `false` when a type is not known.
-pub(super) fn prove(block: &Block) -> Result<bool, Mismatch> {
+pub fn prove(block: &Block) -> Result<bool, Mismatch> {
     let mut items = EncodedItems::default();
     for (position, transaction) in block.transactions.iter().enumerate() {
         if transaction.is_state_sync() {

@@ -1,0 +1,28 @@
+# What a developer runs. CI runs `make check` by way of .ci/run.
+.PHONY: check fmt clippy test doc demo bench test-servers
+
+check: fmt clippy test doc
+
+fmt:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --workspace --all-targets -- -D warnings
+
+# The rules of the house style (tests/tidy.rs) are among the tests.
+test:
+	cargo test --workspace
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+demo:
+	cargo run --release -- demo
+
+bench:
+	cargo bench --bench floor
+	cargo bench --bench capture
+
+# Real Kafka, anvil and go-ethereum without Docker, DuckDB and pyarrow as foreign readers.
+test-servers:
+	ops/servers/test.sh

@@ -1,0 +1,5 @@
+//! The pieces of the work on one block, each measured by itself on the same recorded blocks.
+
+mod measure;
+
+pub use measure::{measure, millis, recorded};
