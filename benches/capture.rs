@@ -16,8 +16,6 @@ use headwater::clock;
 use headwater::node::Node;
 use rustix::time::{ClockId, clock_gettime};
 
-use pieces::millis;
-
 const FINALITY: u64 = 8;
 /// The devnet keeps so many blocks ready; rebuilding them would cost the machine.
 const BLOCKS: u64 = 480;
@@ -41,7 +39,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (started, cpu_before) = (clock::now(), cpu());
     let exit = runtime.block_on(cli::run(args)).expect("backfilled");
-    let (wall, used) = (started.elapsed(), cpu() - cpu_before);
+    let (wall, used) = (started.elapsed(), cpu().saturating_sub(cpu_before));
     devnet.kill().ok();
     devnet.wait().ok();
     assert_eq!(exit, headwater::exit::Exit::Success);
@@ -69,6 +67,10 @@ fn main() {
         parts / blocks,
         index / blocks
     );
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
 }
 
 /// CPU time of this process, all threads.

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::forward::{ExportStatus, ExportView, Runner};
 use crate::http;
-use crate::query::{Engine, QueryError};
+use crate::query::{Engine, QueryConfig, QueryError};
 use crate::rpc::{Pool, PoolError};
 use crate::supervisor::{Shutdown, Supervisor, TaskError, on_cpu};
 use crate::telemetry::metrics;
@@ -127,7 +127,7 @@ impl Node {
             chains.push(ChainNode::open(&data_dir, chain)?);
         }
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
-        let engine = Engine::new(&stores, config.query)?;
+        let engine = engine(&data_dir, &stores, config.query)?;
         Ok(Node { data_dir, chains, exporters: Vec::new(), engine })
     }
 
@@ -140,7 +140,7 @@ impl Node {
             chains.push(ChainNode::open(&data_dir, &config)?);
         }
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
-        let engine = Engine::new(&stores, crate::query::QueryConfig::default())?;
+        let engine = engine(&data_dir, &stores, QueryConfig::default())?;
         Ok(Node { data_dir, chains, exporters: Vec::new(), engine })
     }
 
@@ -318,6 +318,17 @@ impl ChainNode {
         metrics::set_chain(metrics::WAL_BYTES, name, self.chain.log().file_bytes());
         metrics::set_chain(metrics::PART_BYTES, name, parts);
     }
+}
+
+/// An engine that spills into the data folder.
+fn engine(
+    data_dir: &DataDir,
+    chains: &[Arc<Chain>],
+    config: QueryConfig,
+) -> Result<Engine, NodeError> {
+    let scratch = data_dir.path().join("spill");
+    RealDisk::scratch_folder(&scratch).map_err(OpenError::from)?;
+    Ok(Engine::new(chains, config, &scratch)?)
 }
 
 /// Indexes what becomes durable.

@@ -21,21 +21,20 @@ const ROUNDS: usize = 5;
 const BLOCKS_MAX: usize = 64;
 
 /// Recorded mainnet blocks: `HEADWATER_CHAIN_DATA`, or `../shared/data` beside the project.
-pub fn recorded() -> Option<PathBuf> {
+pub(crate) fn recorded() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let data = std::env::var_os("HEADWATER_CHAIN_DATA").map_or_else(beside, PathBuf::from);
     let folder = data.join("rpc/ethereum");
     folder.is_dir().then_some(folder)
 }
 
-/// A time in milliseconds.
-pub fn millis(time: Duration) -> f64 {
+fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
 /// Measures every piece on blocks of a folder, prints them, and gives the floor: the time that
 /// the pieces of DESIGN.md section 9 take together.
-pub fn measure(folder: &Path) -> Duration {
+pub(crate) fn measure(folder: &Path) -> Duration {
     let blocks = load(folder);
     let mut floor = Duration::ZERO;
     let mut piece = |name: &str, is_floor: bool, work: &mut dyn FnMut()| {

@@ -2,4 +2,4 @@
 
 mod measure;
 
-pub use measure::{measure, millis, recorded};
+pub(crate) use measure::{measure, recorded};

@@ -61,6 +61,9 @@ pub struct DemoArgs {
     /// Where the API listens.
     #[arg(long, default_value = "127.0.0.1:8646")]
     pub listen: SocketAddr,
+    /// Let other machines read the API.
+    #[arg(long)]
+    pub allow_remote: bool,
     /// Time between blocks of the built-in chain.
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub block_time: Duration,

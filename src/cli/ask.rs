@@ -43,6 +43,17 @@ impl Which {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// The running node alone: a health check must not take a folder that a node is about to own.
+    pub(super) fn running(args: &WhichArgs) -> Result<Option<Remote>, CommandError> {
+        let Some(data_dir) = &args.data_dir else {
+            return Remote::new(args.url.as_deref().unwrap_or(DEFAULT_URL)).map(Some);
+        };
+        let Ok(address) = std::fs::read_to_string(data_dir.join(ADDRESS_FILE)) else {
+            return Ok(None);
+        };
+        Remote::new(&format!("http://{}", address.trim())).map(Some)
+    }
 }
 
 impl Remote {

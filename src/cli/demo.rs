@@ -27,7 +27,7 @@ const REORG_DEPTH: u64 = 3;
 pub(super) async fn run(args: DemoArgs) -> Result<Exit, CommandError> {
     let mut config = Config {
         data_dir: args.data_dir.clone(),
-        http: HttpConfig { listen: args.listen, allow_remote: false },
+        http: HttpConfig { listen: args.listen, allow_remote: args.allow_remote },
         query: QueryConfig::default(),
         chain: Vec::new(),
         exporter: Vec::new(),
@@ -85,6 +85,7 @@ fn greeting(address: &str, rpc: &str, args: &DemoArgs) -> String {
             "transfers, calls, deployments, ERC-20 and ERC-721 logs, blobs, set-code".to_owned()
         }
     };
+    let program = std::env::args().next().unwrap_or_else(|| "headwater".to_owned());
     let extra = if address == "127.0.0.1:8646" {
         String::new()
     } else {
@@ -96,8 +97,8 @@ fn greeting(address: &str, rpc: &str, args: &DemoArgs) -> String {
          API at http://{address}, data in {}. Ctrl-C ends it; the next run goes on from here.\n\n\
          Try, in another terminal:\n\n  \
          curl -s http://{address}/v1/chains/{CHAIN}/blocks/head\n  \
-         headwater sql{extra} \"select kind, count(*) as n from transactions group by kind\"\n  \
-         headwater status{extra}\n\n",
+         {program} sql{extra} \"select kind, count(*) as n from transactions group by kind\"\n  \
+         {program} status{extra}\n\n",
         args.data_dir.display()
     )
 }

@@ -8,14 +8,14 @@ use crate::exit::{CommandError, Exit};
 use crate::http::StatusDocument;
 
 use super::args::StatusArgs;
-use super::ask::Which;
+use super::ask::{Remote, Which};
 use super::output;
 
 pub(super) async fn run(args: StatusArgs) -> Result<Exit, CommandError> {
-    let which = Which::find(&args.which)?;
     if args.quick {
-        return quick(which).await;
+        return quick(Which::running(&args.which)?).await;
     }
+    let which = Which::find(&args.which)?;
     let (document, is_running) = match which {
         Which::Running(remote) => {
             let (_, body) = remote.read("/v1/status").await?;
@@ -35,8 +35,8 @@ pub(super) async fn run(args: StatusArgs) -> Result<Exit, CommandError> {
 }
 
 /// One word for a health check.
-async fn quick(which: Which) -> Result<Exit, CommandError> {
-    let Which::Running(remote) = which else {
+async fn quick(remote: Option<Remote>) -> Result<Exit, CommandError> {
+    let Some(remote) = remote else {
         output::line("stopped")?;
         return Ok(Exit::NotReady);
     };

@@ -1,6 +1,7 @@
 //! Runs one read-only statement within its bounds.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,10 +47,15 @@ impl Answer {
 }
 
 impl Engine {
-    /// An engine over chains of one data folder.
-    pub fn new(chains: &[Arc<Chain>], config: QueryConfig) -> Result<Engine, QueryError> {
+    /// An engine over chains of one data folder; statements spill to `scratch`.
+    pub fn new(
+        chains: &[Arc<Chain>],
+        config: QueryConfig,
+        scratch: &Path,
+    ) -> Result<Engine, QueryError> {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(config.memory_bytes)))
+            .with_temp_file_path(scratch)
             .with_max_temp_directory_size(config.spill_bytes)
             .build_arc()
             .map_err(|error| QueryError::running(&error))?;
@@ -83,12 +89,17 @@ impl Engine {
         let frame = frame.map_err(|error| QueryError::planning(&error))?;
         let mut rows = frame.execute_stream().await.map_err(|e| QueryError::running(&e))?;
         let schema = rows.schema();
-        let (mut batches, mut count) = (Vec::new(), 0);
+        let (mut batches, mut count, mut bytes) = (Vec::new(), 0, 0);
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(|error| QueryError::running(&error))?;
             count += batch.num_rows();
             if count > self.config.rows_max {
                 return Err(QueryError::Rows { rows_max: self.config.rows_max });
+            }
+            bytes += batch_bytes(&batch);
+            if bytes > self.config.memory_bytes {
+                let reason = format!("the answer itself has more than {bytes} bytes");
+                return Err(QueryError::Memory { reason });
             }
             batches.push(batch);
         }
@@ -126,4 +137,9 @@ impl Engine {
             .collect();
         Ok((context, lsn))
     }
+}
+
+/// Bytes of the rows alone, also where they share a buffer with others.
+fn batch_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }

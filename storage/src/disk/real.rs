@@ -11,6 +11,17 @@ use super::{Disk, DiskError, File, Mode, Operation};
 pub struct RealDisk;
 
 impl RealDisk {
+    /// Makes a folder for files that nobody needs after a restart, empty.
+    pub fn scratch_folder(folder: &Path) -> Result<(), DiskError> {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(DiskError::of(Operation::Remove, folder)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        fs::create_dir_all(folder).map_err(DiskError::of(Operation::CreateFolder, folder))
+    }
+
     /// Bytes that an unprivileged process can still write below `folder`, and bytes in all.
     pub fn space(folder: &Path) -> Result<(u64, u64), DiskError> {
         let stat = rustix::fs::statvfs(folder)

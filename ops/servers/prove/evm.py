@@ -1,0 +1,95 @@
+"""Against a real node: transactions sent by a foreign client appear in SQL; the node is killed and comes back (geth
+some blocks lower: a true reorg), the appliance too; then the chain in SQL equals the node's, object by object.
+
+usage: EVM_CLIENT=geth|anvil evm.py WORKDIR    (WORKDIR is that of ../evm/server.sh)
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from appliance import Appliance, free_port, rpc, until
+
+client = os.environ.get("EVM_CLIENT", "anvil")
+servers = pathlib.Path(__file__).resolve().parents[1]
+os.environ["EVM_PORT"], os.environ["EVM_WS_PORT"] = str(free_port()), str(free_port())
+url = f"http://127.0.0.1:{os.environ['EVM_PORT']}"
+
+
+def node(action, *arguments):
+    command = ["bash", servers / "evm/server.sh", action, sys.argv[1], *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def is_level(appliance):
+    """Whether the captured head is the node's."""
+    latest = rpc(url, "eth_getBlockByNumber", "latest", False)
+    return appliance.head() == (int(latest["number"], 16), latest["hash"])
+
+
+def compare(appliance):
+    """Every block, transaction and receipt of the API against what the node answers."""
+    until("the head", lambda: is_level(appliance))
+    chain = appliance.hashes()
+    head = max(chain)
+    assert set(chain) == set(range(head + 1)), "a number is missing"
+    transactions = 0
+    for number in range(head + 1):
+        theirs = rpc(url, "eth_getBlockByNumber", hex(number), True)
+        receipts = rpc(url, "eth_getBlockReceipts", hex(number))
+        status, ours = appliance.get(f"/v1/chains/{name}/blocks/{number}?receipts=true")
+        assert status == 200 and chain[number] == theirs["hash"], f"block {number}"
+        assert ours["block"] == theirs, f"block {number} differs from the node's"
+        assert ours["receipts"] == receipts, f"the receipts of block {number} differ from the node's"
+        transactions += len(theirs["transactions"])
+    counted = appliance.sql("select count(*) as n from transactions")[0]["n"]
+    assert counted == transactions, f"{counted} transactions in SQL, {transactions} at the node"
+    return head, transactions
+
+
+def calm():
+    """geth calls every 32nd block final at once, and forgets some when it is killed: not that one, please."""
+    until("a calm moment", lambda: appliance.head() and 9 <= appliance.head()[0] % 32 <= 26)
+
+
+folder = pathlib.Path(tempfile.mkdtemp(prefix=f"headwater-{client}-"))
+node("start")
+name = {"geth": "devnet", "anvil": "anvil"}[client]
+arguments = ["--rpc", url, "--start", "0", "--listen", "127.0.0.1:0", "--data-dir", folder / "data"]
+appliance = Appliance(folder, *arguments)
+sent = json.loads(node("traffic", "--count", "40", "--blobs", "1").splitlines()[-1])
+print(f"{client}: sent {sent}")
+head, transactions = compare(appliance)
+kinds = {row["kind"]: row["n"] for row in appliance.sql("select kind, count(*) as n from transactions group by kind")}
+types = {row["t"]: row["n"] for row in appliance.sql("select transaction_type as t, count(*) as n from transactions group by 1")}
+print(f"{client}: {head + 1} blocks, {transactions} transactions equal the node's; kinds {kinds}, types {types}")
+assert set(types) >= {0, 1, 2, 4} and set(kinds) == {"transfer", "call", "deployment"}
+
+calm()
+node("kill")
+until("the problem", lambda: appliance.chain()["capture"]["problem"])
+node("start")
+sent = json.loads(node("traffic", "--count", "10", "--seed", "2", "--blobs", "0").splitlines()[-1])
+head, transactions = compare(appliance)
+reverted = appliance.sql("select count(*) as n from chain_events where op = 'reverted'")[0]["n"]
+print(f"{client}: killed and back: {head + 1} blocks, {transactions} transactions equal the node's; {reverted} reverted")
+
+# A reorg on request, and the appliance killed during it.
+calm()
+head = appliance.head()[0]
+if client == "geth":
+    rpc(url, "debug_setHead", hex(head - 3))
+else:
+    rpc(url, "anvil_reorg", 3, [])
+appliance.kill()
+appliance = Appliance(folder, *arguments)
+until("blocks above", lambda: appliance.head() and appliance.head()[0] > head)
+head, transactions = compare(appliance)
+reverted = appliance.sql("select count(*) as n from chain_events where op = 'reverted'")[0]["n"]
+print(f"{client}: a reorg on request: {head + 1} blocks, {transactions} transactions equal the node's; {reverted} reverted")
+assert reverted > 0, "no reorg was seen"
+appliance.terminate()
+node("stop")
+print(f"OK: {client}")

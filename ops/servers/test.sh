@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# End-to-end proofs against real servers, started without Docker: Kafka, anvil, go-ethereum, DuckDB and pyarrow.
+# usage: test.sh [kafka|anvil|geth|parts]...     all by default
+#   HEADWATER_SERVERS=DIR keeps the installed servers between runs (several minutes to install; Java 17, Node, Go, Python)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+w=${HEADWATER_SERVERS:-$(mktemp -d)}
+mkdir -p "$w"
+[ $# -gt 0 ] || set -- parts kafka anvil geth
+cargo build --release
+export HEADWATER=${HEADWATER:-$PWD/target/release/headwater}
+if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
+"$w/py/bin/pip" install -q confluent-kafka==2.16.0 duckdb pyarrow
+cleanup() {
+  bash "$here/kafka/server.sh" stop "$w/kafka" > /dev/null 2>&1 || true
+  pkill -f "$HEADWATER devnet" || true
+}
+trap cleanup EXIT
+for proof in "$@"; do
+  echo "== $proof"
+  case $proof in
+    kafka) bash "$here/kafka/server.sh" install "$w/kafka"; "$w/py/bin/python" "$here/prove/kafka.py" "$w/kafka" ;;
+    anvil | geth)
+      export EVM_CLIENT=$proof
+      bash "$here/evm/server.sh" install "$w/$proof"
+      "$w/py/bin/python" "$here/prove/evm.py" "$w/$proof" ;;
+    parts) "$w/py/bin/python" "$here/prove/parts.py" ;;
+    *) echo "no proof is called $proof" >&2; exit 2 ;;
+  esac
+done
