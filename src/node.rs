@@ -273,8 +273,10 @@ impl ChainNode {
         }
     }
 
-    /// A backfill of a final range, with its progress.
+    /// A backfill of a final range, with its progress. From here on sealing takes whole cells only;
+    /// who asked seals the rest.
     pub fn backfill(&self, range: BlockRange, appender: Appender) -> (Backfill, Arc<Progress>) {
+        self.backfills.fetch_add(1, Ordering::AcqRel);
         let progress = Arc::new(Progress::default());
         let backfill = Backfill {
             range,

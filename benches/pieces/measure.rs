@@ -33,7 +33,7 @@ fn millis(time: Duration) -> f64 {
 }
 
 /// Measures every piece on blocks of a folder, prints them, and gives the floor: the time that
-/// the pieces of DESIGN.md section 9 take together.
+/// parsing, proving, encoding and compressing take together.
 pub(crate) fn measure(folder: &Path) -> Duration {
     let blocks = load(folder);
     let mut floor = Duration::ZERO;

@@ -65,7 +65,7 @@ impl Backfill {
                 }
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
-                    if self.status.waits(&error.to_string()) {
+                    if self.status.waits(&error) {
                         let chain = self.chain.name();
                         tracing::warn!(%chain, %error, "backfill waits");
                     }

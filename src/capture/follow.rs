@@ -81,7 +81,7 @@ impl Follower {
     /// How long to wait after an error, which is logged when it is new.
     fn pause_after(&self, error: &CaptureError) -> Duration {
         let is_halted = matches!(error, CaptureError::PastFinality { .. });
-        let is_new = self.status.waits(&error.to_string());
+        let is_new = self.status.waits(error);
         let chain = &self.config.name;
         match (is_halted, is_new) {
             (true, true) => tracing::error!(%chain, %error, "capture of a chain has stopped"),

@@ -137,14 +137,16 @@ impl Source {
             match fetch(&endpoint, Wish { number, depth: self.depth }).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => {
+                    let is_new = endpoint.failed(&error);
                     if error.cause == Cause::Wrong {
+                        metrics::refused(self.pool.chain(), endpoint.name());
+                    }
+                    if error.cause == Cause::Wrong && is_new {
                         tracing::warn!(
                             chain = %self.pool.chain(), provider = error.provider, number,
                             reason = error.reason, "refused a block"
                         );
-                        metrics::refused(self.pool.chain(), endpoint.name());
                     }
-                    endpoint.failed(&error);
                     last = error;
                 }
             }

@@ -7,7 +7,7 @@ use headwater_storage::model::BlockRef;
 use headwater_storage::store::AppendError;
 
 use crate::clock;
-use crate::rpc::RpcError;
+use crate::rpc::{Cause, RpcError};
 
 /// Why capture of a chain cannot go on for now.
 #[derive(Debug, thiserror::Error)]
@@ -97,11 +97,17 @@ impl ChainStatus {
         });
     }
 
-    /// Capture waits for a reason; whether the reason is new.
-    pub fn waits(&self, reason: &str) -> bool {
+    /// Capture waits because of an error; whether that is news. That providers rest is none: it
+    /// follows from the error that is known already.
+    pub fn waits(&self, error: &CaptureError) -> bool {
+        let is_rest = matches!(error, CaptureError::Rpc(error) if error.cause == Cause::Resting);
+        let reason = error.to_string();
         self.with(|inner| {
-            let is_new = inner.problem.as_deref() != Some(reason);
-            inner.problem = Some(reason.to_owned());
+            if is_rest && inner.problem.is_some() {
+                return false;
+            }
+            let is_new = inner.problem.as_ref() != Some(&reason);
+            inner.problem = Some(reason);
             is_new
         })
     }

@@ -92,7 +92,8 @@ pub(super) async fn ask_chain_id(
             Err(error) => error,
         };
         failures += 1;
-        let is_hopeless = !matches!(error.cause, Cause::Unavailable | Cause::Throttled { .. });
+        let is_hopeless =
+            !matches!(error.cause, Cause::Unavailable | Cause::Resting | Cause::Throttled { .. });
         if is_hopeless || tries.is_some_and(|tries| failures >= tries) {
             return Err(CommandError::Provider { url: shown, what: "its chain id", source: error });
         }

@@ -141,15 +141,19 @@ impl Endpoint {
         RpcError { provider: self.name.clone(), method, cause, reason }
     }
 
-    /// Remembers a failure, so that others are asked first for a while.
-    pub fn failed(&self, error: &RpcError) {
+    /// Remembers a failure, so that others are asked first for a while; whether it is another
+    /// than the last.
+    pub fn failed(&self, error: &RpcError) -> bool {
         self.health
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .failed(&error.cause, clock::now());
         let text = error.to_string();
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
         metrics::rpc_failure(&self.name, error.method, error.cause.as_str());
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = last.as_ref() != Some(&text);
+        *last = Some(text);
+        is_new
     }
 
     /// Sends a body that holds `calls` and gives back the answer's bytes.

@@ -28,6 +28,8 @@ pub enum Cause {
     Wrong,
     /// No answer: connection, timeout, server error.
     Unavailable,
+    /// Nobody was asked: every provider rests after a failure.
+    Resting,
     /// Another error of the provider.
     Other,
 }
@@ -46,6 +48,7 @@ impl Cause {
             Cause::Malformed => "malformed",
             Cause::Wrong => "wrong",
             Cause::Unavailable => "unavailable",
+            Cause::Resting => "resting",
             Cause::Other => "other",
         }
     }

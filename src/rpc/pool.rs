@@ -131,7 +131,7 @@ impl Pool {
         RpcError {
             provider: self.chain.to_string(),
             method,
-            cause: Cause::Unavailable,
+            cause: Cause::Resting,
             reason: match last {
                 Some(error) => format!("every provider rests; the last error was: {error}"),
                 None => "no provider is configured".to_owned(),

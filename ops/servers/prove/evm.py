@@ -59,7 +59,9 @@ node("start")
 name = {"geth": "devnet", "anvil": "anvil"}[client]
 arguments = ["--rpc", url, "--start", "0", "--listen", "127.0.0.1:0", "--data-dir", folder / "data"]
 appliance = Appliance(folder, *arguments)
-sent = json.loads(node("traffic", "--count", "40", "--blobs", "1").splitlines()[-1])
+# anvil 1.7.1 hashes blobs into the transactions root, which no chain does (foundry issue 15132): we refuse such a block.
+blobs = {"geth": "1", "anvil": "0"}[client]
+sent = json.loads(node("traffic", "--count", "40", "--blobs", blobs).splitlines()[-1])
 print(f"{client}: sent {sent}")
 head, transactions = compare(appliance)
 kinds = {row["kind"]: row["n"] for row in appliance.sql("select kind, count(*) as n from transactions group by kind")}

@@ -28,7 +28,7 @@ BLOCKS = 250
 def digest(connection, relation, columns, order):
     """Row count, and a hash over every value of every column in order."""
     row = " || '|' || ".join(f"coalesce(({name})::varchar, 'null')" for name in columns)
-    return connection.sql(f"select count(*), md5(string_agg(md5({row}), '' order by {order})) from {relation}").fetchone()
+    return connection.sql(f"select count(*), md5(string_agg(md5({row}), '' order by {order})) from {relation}").fetchall()[0]
 
 
 folder = pathlib.Path(tempfile.mkdtemp(prefix="headwater-parts-"))
