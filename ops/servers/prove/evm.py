@@ -6,6 +6,7 @@ usage: EVM_CLIENT=geth|anvil evm.py WORKDIR    (WORKDIR is that of ../evm/server
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ def is_level(appliance):
 def compare(appliance):
     """Every block, transaction and receipt of the API against what the node answers."""
     until("the head", lambda: is_level(appliance))
+    until("the history", lambda: not appliance.chain()["gaps"])
     chain = appliance.hashes()
     head = max(chain)
     assert set(chain) == set(range(head + 1)), "a number is missing"
@@ -55,6 +57,9 @@ def calm():
 
 
 folder = pathlib.Path(tempfile.mkdtemp(prefix=f"headwater-{client}-"))
+node("stop")
+shutil.rmtree(pathlib.Path(sys.argv[1]) / "geth", ignore_errors=True)
+(pathlib.Path(sys.argv[1]) / "anvil.json").unlink(missing_ok=True)
 node("start")
 name = {"geth": "devnet", "anvil": "anvil"}[client]
 arguments = ["--rpc", url, "--start", "0", "--listen", "127.0.0.1:0", "--data-dir", folder / "data"]
