@@ -53,6 +53,7 @@ impl Recorded {
             blocks
                 .extend(block.zip(receipts).and_then(|(block, receipts)| parse(&block, &receipts)));
         }
+        blocks.retain(is_movable);
         blocks.sort_by_key(|block| (block.header.number, block.header.hash));
         if blocks.is_empty() {
             return Err(ReplayError::Empty { path: folder.to_owned() });
@@ -68,12 +69,7 @@ impl Recorded {
     /// The block of a place in the chain.
     pub fn relink(&self, recipe: &Recipe) -> Option<Block> {
         let at = recipe.number.wrapping_add(recipe.salt) % self.blocks.len() as u64;
-        let mut block = self.blocks.get(usize::try_from(at).ok()?)?.clone();
-        block.header.number = recipe.number;
-        block.header.parent_hash = recipe.parent_hash;
-        block.header.timestamp = recipe.timestamp;
-        block.header.hash = header_hash(&block.header)?;
-        Some(block)
+        moved(self.blocks.get(usize::try_from(at).ok()?)?, recipe)
     }
 
     pub(super) fn build(&self, recipe: &Recipe) -> Option<Built> {
@@ -83,6 +79,31 @@ impl Recorded {
         let receipts = serde_json::from_str(&block.receipts_to_json()?).ok()?;
         Some(Built::new(head, serde_json::from_value(transactions).ok()?, receipts))
     }
+}
+
+/// The block at another place.
+fn moved(block: &Block, recipe: &Recipe) -> Option<Block> {
+    let mut block = block.clone();
+    block.header.number = recipe.number;
+    block.header.parent_hash = recipe.parent_hash;
+    block.header.timestamp = recipe.timestamp;
+    block.header.hash = header_hash(&block.header)?;
+    Some(block)
+}
+
+/// Whether nothing in the block ties it to its old place: some old answers repeat the number in a
+/// form of their own, which is kept as it was.
+fn is_movable(block: &Block) -> bool {
+    let recipe = Recipe {
+        number: block.header.number + 1,
+        parent_hash: block.header.hash,
+        timestamp: block.header.timestamp + 1,
+        salt: 0,
+        hash: block.header.hash,
+    };
+    let again =
+        moved(block, &recipe).and_then(|moved| parse(&moved.to_json(), &moved.receipts_to_json()?));
+    again.is_some()
 }
 
 fn unpack(path: &Path) -> Option<String> {
