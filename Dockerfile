@@ -11,7 +11,7 @@ RUN apt-get update \
     && useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin headwater \
     && install -d -o headwater -g headwater /data
 COPY --from=build /headwater /usr/local/bin/headwater
-USER headwater
+USER 10001
 WORKDIR /data
 # Everything that is written is here: the image runs with --read-only.
 VOLUME /data
