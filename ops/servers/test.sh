@@ -14,7 +14,9 @@ if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
 "$w/py/bin/pip" install -q confluent-kafka==2.16.0 duckdb pyarrow
 cleanup() {
   bash "$here/kafka/server.sh" stop "$w/kafka" > /dev/null 2>&1 || true
-  pkill -f "$HEADWATER devnet" || true
+  for client in anvil geth; do
+    if [ -d "$w/$client" ]; then EVM_CLIENT=$client bash "$here/evm/server.sh" stop "$w/$client" || true; fi
+  done
 }
 trap cleanup EXIT
 for proof in "$@"; do

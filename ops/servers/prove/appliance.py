@@ -1,4 +1,5 @@
 """The program under test, driven as a user would: its command line, its HTTP API."""
+import atexit
 import json
 import os
 import pathlib
@@ -48,6 +49,7 @@ class Program:
     def __init__(self, folder, name, *arguments):
         self.log = open(pathlib.Path(folder) / f"{name}.log", "ab")
         self.process = subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=self.log, stderr=self.log)
+        atexit.register(self.process.kill)  # however the proof ends
 
     def kill(self):
         self.process.kill()
