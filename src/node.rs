@@ -35,7 +35,7 @@ pub enum NodeError {
     #[error(transparent)]
     DataDir(#[from] OpenError),
     /// A chain's store.
-    #[error("cannot open chain `{chain}`")]
+    #[error("the store of chain `{chain}` failed")]
     Store {
         /// The chain.
         chain: ChainName,

@@ -96,6 +96,9 @@ async fn an_interrupted_backfill_fetches_only_what_is_missing() {
     for (number, row) in rows.iter().enumerate() {
         assert_eq!(row["h"], chain.hash(number as u64));
     }
+    let answer = good(program().args(["sql", "--json", "--data-dir"]).arg(&data).arg("select 1"));
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["lsn"]["devnet"], 200, "an answer names its record when all is sealed too");
     // What is not final yet is left to `run`, and said.
     let young = backfill(&url, "240:255", &data);
     assert_eq!(young.status.code(), Some(7));

@@ -68,6 +68,11 @@ impl DiskError {
         move |source| DiskError { operation, path: path.to_owned(), source }
     }
 
+    /// For libraries that want an error of the system and show its text alone.
+    pub fn into_io(self) -> io::Error {
+        io::Error::new(self.source.kind(), format!("{self}: {}", self.source))
+    }
+
     /// Whether the disk is full.
     pub fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -38,21 +38,13 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// redb shows the text of the error, so the path goes into it.
-#[expect(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
-fn io_error(error: DiskError) -> io::Error {
-    let kind = error.source.kind();
-    let text = format!("{error}: {}", error.source);
-    io::Error::new(kind, text)
-}
-
 impl redb::StorageBackend for Backend {
     fn len(&self) -> Result<u64, io::Error> {
-        self.file.size().map_err(io_error)
+        self.file.size().map_err(DiskError::into_io)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        let read = self.file.read_at(out, offset).map_err(io_error)?;
+        let read = self.file.read_at(out, offset).map_err(DiskError::into_io)?;
         if read < out.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -60,14 +52,14 @@ impl redb::StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.file.resize(len).map_err(io_error)
+        self.file.resize(len).map_err(DiskError::into_io)
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.file.sync().map_err(io_error)
+        self.file.sync().map_err(DiskError::into_io)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.file.write_at(data, offset).map_err(io_error)
+        self.file.write_at(data, offset).map_err(DiskError::into_io)
     }
 }

@@ -128,7 +128,7 @@ impl JsonField for Logs {
         Ok((Logs { list, claimed }, None))
     }
 
-    /// Logs know their place from their receipt: see [`Receipt::write_logs`].
+    /// Logs know their place from their receipt: see [`Receipt::write_json`].
     fn write(&self, out: &mut String) {
         out.push_str("[]");
     }

@@ -40,7 +40,7 @@ impl io::Write for Sink {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BUFFER_BYTES {
             // The kind survives, so that a full disk is still known as one.
-            self.drain().map_err(|error| io::Error::new(error.source.kind(), error.to_string()))?;
+            self.drain().map_err(DiskError::into_io)?;
         }
         Ok(bytes.len())
     }

@@ -156,5 +156,6 @@ fn replay(
     for lsn in facts.replay_from.max(log.first()).0..=log.durable().0 {
         state.apply(log.head(Lsn(lsn))?);
     }
+    state.reaches(log.durable());
     Ok(state)
 }

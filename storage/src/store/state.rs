@@ -55,6 +55,11 @@ impl ChainState {
         self.edge_parents.insert(part.range.first, part.parent_hash);
     }
 
+    /// Everything up to a record is in it, sealed or replayed.
+    pub(super) fn reaches(&mut self, lsn: Lsn) {
+        self.last = self.last.max(lsn);
+    }
+
     /// The last event that is in it.
     pub fn last(&self) -> Lsn {
         self.last
