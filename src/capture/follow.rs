@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use headwater_storage::model::{BlockRange, BlockRef, ChainEvent, EventHead, Lane, Verified};
+use headwater_storage::model::{BlockRange, BlockRef, ChainEvent, Lane, Verified};
 use headwater_storage::store::{Appender, Chain};
 
 use crate::clock;
@@ -52,13 +52,15 @@ impl Follower {
     /// Follows until shutdown; only an error after which the process must end is returned.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), CaptureError> {
         let mut is_checked = false;
+        // The head that is here, with all that was final under it.
+        let mut settled = None;
         while !shutdown.is_requested() {
             let step = async {
                 if !is_checked {
                     self.source.check_chain_id(self.config.chain_id).await?;
                     is_checked = true;
                 }
-                self.step().await
+                self.step(&mut settled).await
             };
             let result = tokio::select! {
                 result = step => result,
@@ -104,12 +106,17 @@ impl Follower {
         gap.map_or(POLL_FIRST, quarter).clamp(POLL_MIN, POLL_MAX)
     }
 
-    async fn step(&self) -> Result<Moved, CaptureError> {
+    async fn step(&self, settled: &mut Option<BlockRef>) -> Result<Moved, CaptureError> {
         let latest = self.source.latest().await?;
         self.status.saw_head(latest.number);
         metrics::set_chain(metrics::HEAD_BLOCK, &self.config.name, latest.number);
         let head = self.chain.with_state(|state| state.head().copied());
-        let finalized = self.finalized_number(latest, head.as_ref()).await?;
+        // One call less for each poll that finds the same head (INV-12).
+        let finalized = if *settled == Some(latest) {
+            None
+        } else {
+            self.source.finalized(latest.number, self.config.confirmations).await?
+        };
         let moved = match head {
             None => {
                 let first = self.first_block(latest, finalized);
@@ -121,6 +128,8 @@ impl Follower {
             Some(_) => self.compare(latest).await?,
         };
         self.finalize(finalized).await?;
+        let head = self.chain.with_state(|state| state.head().map(|head| head.block));
+        *settled = head.filter(|head| *head == latest);
         if self.status.goes_on() {
             tracing::info!(chain = %self.config.name, head = latest.number, "capture goes on");
         }
@@ -140,20 +149,6 @@ impl Follower {
         let all = BlockRange { first: wanted, last: u64::MAX - 1 };
         let missing = self.chain.with_state(|state| state.captured().missing(all));
         missing.first().map_or(wanted, |range| range.first)
-    }
-
-    /// The height up to which blocks are final, asked when there may be news.
-    async fn finalized_number(
-        &self,
-        latest: BlockRef,
-        head: Option<&EventHead>,
-    ) -> Result<Option<u64>, CaptureError> {
-        let is_news = head.is_none_or(|head| head.block.number != latest.number)
-            || self.chain.with_state(|state| state.unsealed().any(|h| !state.is_final(h)));
-        if !is_news {
-            return Ok(None);
-        }
-        Ok(self.source.finalized(latest.number, self.config.confirmations).await?)
     }
 
     /// Fetches the numbers up to the head, several at a time, and applies them in order.
