@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::node::Built;
 use super::{Faults, Provider};
 
-/// Answers a body; `None` when the whole batch is refused by an error of its own.
+/// Answers a body; a batch that is refused gets one error.
 pub(super) fn answer(provider: &Provider, body: &[u8]) -> String {
     match serde_json::from_slice::<Value>(body) {
         Ok(Value::Array(_)) if provider.faults().no_batches => {

@@ -1,14 +1,13 @@
 //! Each wrong input gets an error that names what, where and the fix, and a documented code.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
 
 use headwater::devnet::DevnetConfig;
 use serde_json::Value;
 
-use crate::harness::{Appliance, Chain, config, program, until};
+use crate::harness::{Appliance, Chain, config, nobody, program, until};
 
 fn run(args: &[&str]) -> Output {
     program().args(args).output().unwrap()
@@ -27,11 +26,6 @@ fn fails(args: &[&str], code: i32, words: &[&str]) {
 
 fn run_config(path: &Path, code: i32, words: &[&str]) {
     fails(&["run", "--config", path.to_str().unwrap()], code, words);
-}
-
-fn nobody() -> String {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", free.local_addr().unwrap())
 }
 
 #[test]
@@ -186,7 +180,8 @@ async fn wrong_requests_have_a_status_and_two_stable_words() {
     ] {
         let (got, body) = appliance.post_sql("json", statement).await;
         let body: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!((got, body["error"]["code"].as_str()), (status, Some(code)), "{body}");
+        let found = (got, body["error"]["code"].as_str());
+        assert_eq!(found, (status, Some(code)), "bounds are kept (INV-10): {body}");
     }
     let (got, body) = appliance.post_sql("xlsx", "select 1").await;
     assert_eq!(got, 400, "{}", String::from_utf8_lossy(&body));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -21,6 +21,12 @@ pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
     command.env_remove("HEADWATER_LOG").stdin(Stdio::null());
     command
+}
+
+/// A URL where nobody listens.
+pub(crate) fn nobody() -> String {
+    let free = TcpListener::bind(SocketAddr::from((LOOPBACK, 0))).unwrap();
+    format!("http://{}", free.local_addr().unwrap())
 }
 
 /// Asks again and again until there is an answer.

@@ -16,3 +16,5 @@ mod providers;
 mod recorded;
 #[cfg(test)]
 mod reorgs;
+#[cfg(test)]
+mod sinks;

@@ -125,11 +125,13 @@ async fn a_block_costs_two_calls_in_one_request() {
     })
     .await;
     let (_, metrics) = appliance.text("/metrics").await;
-    let calls: f64 = metrics
-        .lines()
-        .filter(|line| line.starts_with("headwater_rpc_requests_total"))
-        .filter(|line| line.contains("eth_getBlockReceipts"))
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-        .sum();
-    assert!((calls - 201.0).abs() < 0.5, "{calls} calls for receipts (INV-12): {metrics}");
+    let sum = |words: &[&str]| -> u64 {
+        let lines = metrics.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    };
+    let receipts = sum(&["headwater_rpc_requests_total{", "eth_getBlockReceipts"]);
+    assert_eq!(receipts, 201, "one call for the receipts of a block (INV-12): {metrics}");
+    let calls = sum(&["headwater_rpc_requests_total{"]);
+    let requests = sum(&["headwater_rpc_request_seconds_count{"]);
+    assert_eq!(calls - requests, 201, "it shares a request with the block's (INV-12): {metrics}");
 }

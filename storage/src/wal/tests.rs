@@ -80,6 +80,25 @@ fn records_come_back_across_segments_and_restarts() {
 }
 
 #[test]
+fn nobody_reads_what_was_written_and_not_synced() {
+    let mut refused = 0;
+    for calls in 0..4 {
+        let disk = SimulatedDisk::new();
+        write_blocks(&disk, 4);
+        let mut writer = open_on(&disk, 4).unwrap();
+        let log = writer.log().clone();
+        disk.crash_after(calls);
+        if writer.append(&[applied(&blocks(5)[4])]).is_err() {
+            let read = log.read(Lsn(5));
+            assert!(matches!(read, Err(Error::Unknown { .. })), "after {calls} calls (INV-4)");
+            assert_eq!(log.durable(), Lsn(4));
+            refused += 1;
+        }
+    }
+    assert!(refused >= 2, "the write and the sync failed once each");
+}
+
+#[test]
 fn a_record_larger_than_a_segment_gets_a_larger_segment() {
     let disk = SimulatedDisk::new();
     let mut big = small_block(0, B256::ZERO, 1);
