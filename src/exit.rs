@@ -1,10 +1,6 @@
-//! Exit codes, documented in the README, and how an error becomes one.
+//! Exit codes, documented in the README, and errors as one line of text.
 
 use std::process::ExitCode;
-
-use crate::config::ConfigError;
-use crate::node::NodeError;
-use crate::query::QueryError;
 
 /// Why the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,83 +33,6 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
-    }
-}
-
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The node.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// A statement.
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    /// The devnet.
-    #[error(transparent)]
-    Devnet(#[from] crate::devnet::DevnetError),
-    /// A provider does not give what a command cannot do without.
-    #[error("cannot ask {url} for {what}")]
-    Provider {
-        /// The URL without its path.
-        url: String,
-        /// What it was asked for.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: crate::rpc::RpcError,
-    },
-    /// A range that is none.
-    #[error("`{text}` is no range of blocks: write FIRST:END, for example 0:1000 (END excluded)")]
-    Range {
-        /// What was given.
-        text: String,
-    },
-    /// A node cannot be asked.
-    #[error("no node answers at {url}: is it running? give its --url or its --data-dir")]
-    Unreachable {
-        /// Where.
-        url: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// A node answered with an error.
-    #[error("the node at {url} says: {message}")]
-    Refused {
-        /// Where.
-        url: String,
-        /// Its words.
-        message: String,
-        /// Whether it was about a statement.
-        is_query: bool,
-    },
-    /// Writing to standard output, or the signal handler.
-    #[error("cannot write the output")]
-    Io(#[from] std::io::Error),
-    /// An answer could not be written in its form.
-    #[error("cannot write the answer")]
-    Render(#[from] arrow::error::ArrowError),
-}
-
-impl CommandError {
-    /// The exit code.
-    pub fn exit(&self) -> Exit {
-        match self {
-            CommandError::Config(_) => Exit::Config,
-            CommandError::Node(error) => error.exit(),
-            CommandError::Query(_) | CommandError::Refused { is_query: true, .. } => Exit::Query,
-            CommandError::Range { .. } => Exit::Usage,
-            CommandError::Devnet(crate::devnet::DevnetError::Listen { .. }) => Exit::Listen,
-            CommandError::Provider { .. } | CommandError::Unreachable { .. } => Exit::Unreachable,
-            CommandError::Devnet(_)
-            | CommandError::Refused { .. }
-            | CommandError::Io(_)
-            | CommandError::Render(_) => Exit::Failure,
-        }
     }
 }
 

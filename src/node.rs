@@ -17,12 +17,13 @@ use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Progress, Sou
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::forward::{ExportStatus, ExportView, Runner};
-use crate::http;
 use crate::query::{Engine, QueryConfig, QueryError};
 use crate::rpc::{Pool, PoolError};
-use crate::supervisor::{Shutdown, Supervisor, TaskError, on_cpu};
+use crate::supervisor::{Shutdown, Supervisor, on_cpu};
 use crate::telemetry::metrics;
 
+/// How the names of the tasks begin after whose failure the disk cannot be trusted.
+pub const LOG_TASK: &str = "log of";
 /// Records that the index takes in one step.
 const INDEX_STEP: usize = 128;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(5);
@@ -55,12 +56,6 @@ pub enum NodeError {
     /// The SQL engine.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// The API.
-    #[error(transparent)]
-    Http(#[from] http::HttpError),
-    /// A task ended the process.
-    #[error(transparent)]
-    Task(#[from] TaskError),
 }
 
 impl NodeError {
@@ -71,14 +66,7 @@ impl NodeError {
             | NodeError::Pool(_)
             | NodeError::Exporter(_) => Exit::Config,
             NodeError::DataDir(_) | NodeError::Ledger(_) | NodeError::Store { .. } => Exit::DataDir,
-            NodeError::Http(http::HttpError::Listen { .. }) => Exit::Listen,
-            NodeError::Query(_) | NodeError::Http(_) => Exit::Failure,
-            NodeError::Task(error) => match error {
-                TaskError::Failed { task, .. } if task.starts_with("log of") => Exit::Storage,
-                TaskError::Failed { .. } | TaskError::Panicked { .. } | TaskError::Stuck { .. } => {
-                    Exit::Failure
-                }
-            },
+            NodeError::Query(_) => Exit::Failure,
         }
     }
 }
@@ -237,7 +225,7 @@ impl ChainNode {
     pub fn keep(&self, supervisor: &mut Supervisor) -> Appender {
         let name = self.chain.name();
         let (appender, committer) = Committer::new(self.chain.clone());
-        supervisor.spawn_thread(format!("log of {name}"), move || committer.run());
+        supervisor.spawn_thread(format!("{LOG_TASK} {name}"), move || committer.run());
         let indexing = index(self.chain.clone(), supervisor.shutdown());
         supervisor.spawn(format!("index of {name}"), indexing);
         let sealing = seal(self.chain.clone(), self.backfills.clone(), supervisor.shutdown());

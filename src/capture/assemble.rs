@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_storage::model::{Block, BlockParts, Linked, Receipt, Verified};
+use headwater_storage::model::{B256, Block, BlockParts, BlockRef, Linked, Receipt, Verified};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::verify::{Depth, Mismatch, verify};
@@ -53,6 +53,14 @@ pub(super) enum AssembleError {
     /// The pieces do not fit together.
     #[error(transparent)]
     Link(#[from] headwater_storage::model::LinkError),
+    /// The receipts are another block's: the chain moved between the two calls.
+    #[error("the receipts are of block {found}, not of {block}")]
+    OtherBlock {
+        /// The block.
+        block: BlockRef,
+        /// What the receipts name.
+        found: B256,
+    },
     /// A hash or root does not come out.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
@@ -76,6 +84,11 @@ pub(super) fn assemble(
     let got = parts.block_ref().number;
     if got != asked {
         return Err(Mismatch::Number { asked, got }.into());
+    }
+    let block = parts.block_ref();
+    let found = receipts.first().map(|receipt| receipt.links.block_hash);
+    if let Some(found) = found.filter(|found| !found.is_zero() && *found != block.hash) {
+        return Err(AssembleError::OtherBlock { block, found });
     }
     let block = parts.join(Some(receipts))?;
     if let Some((_, log)) = block.logs().find(|(_, log)| log.topics.len() > TOPICS_MAX) {

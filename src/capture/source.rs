@@ -11,7 +11,7 @@ use crate::rpc::{Call, Cause, Endpoint, Pool, RpcError, parse_batch, parse_singl
 use crate::supervisor::on_cpu;
 use crate::telemetry::metrics;
 
-use super::assemble::{Piece, assemble};
+use super::assemble::{AssembleError, Piece, assemble};
 use super::status::CaptureError;
 use super::verify::Depth;
 
@@ -257,7 +257,13 @@ fn finish(
 ) -> Result<Fetched, RpcError> {
     let (block, verified) =
         assemble(wish.number, parts, receipts, wish.depth).map_err(|error| {
-            endpoint.error("eth_getBlockByNumber", Cause::Wrong, &error.to_string())
+            let cause = match &error {
+                AssembleError::OtherBlock { .. } => Cause::Moved,
+                AssembleError::Link(_)
+                | AssembleError::Mismatch(_)
+                | AssembleError::Topics { .. } => Cause::Wrong,
+            };
+            endpoint.error("eth_getBlockByNumber", cause, &error.to_string())
         })?;
     Ok(Fetched { block, verified, provider: endpoint.name().to_owned(), answered })
 }

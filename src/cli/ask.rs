@@ -5,11 +5,11 @@ use std::time::Duration;
 use headwater_storage::disk::LockError;
 use headwater_storage::store::OpenError;
 
-use crate::exit::CommandError;
 use crate::http::ADDRESS_FILE;
 use crate::node::{Node, NodeError};
 
 use super::args::WhichArgs;
+use super::error::CommandError;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8646";
 const TIMEOUT: Duration = Duration::from_mins(2);

@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use crate::capture::Progress;
 use crate::clock;
 use crate::config::{Config, HttpConfig};
-use crate::exit::{CommandError, Exit};
+use crate::exit::Exit;
 use crate::node::{Node, NodeError};
 use crate::query::QueryConfig;
 use crate::rpc::{Limits, Pool};
 use crate::supervisor::{Supervisor, on_cpu, signalled};
 
 use super::args::BackfillArgs;
+use super::error::CommandError;
 use super::{output, start};
 
 const TRIES: u32 = 10;
@@ -65,11 +66,11 @@ pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
                 _signal = signalled() => is_signalled = true,
             }
         };
-        supervisor.run(until).await.map_err(NodeError::from)?;
+        supervisor.run(until).await?;
         seal_rest(chain).await?;
     } else {
         drop(appender);
-        supervisor.run(async {}).await.map_err(NodeError::from)?;
+        supervisor.run(async {}).await?;
     }
     report(chain, asked, last_final, is_signalled)
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use crate::capture::{ChainConfig, Start};
 use crate::config::{Config, HttpConfig};
 use crate::devnet::{DevNode, Devnet, DevnetConfig, mine};
-use crate::exit::{CommandError, Exit};
+use crate::exit::Exit;
 use crate::node::Node;
 use crate::query::QueryConfig;
 use crate::supervisor::{Supervisor, signalled};
 
 use super::args::DemoArgs;
+use super::error::CommandError;
 use super::{output, start};
 
 const CHAIN: &str = "devnet";

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::devnet::{DevNode, Devnet, DevnetConfig, mine};
-use crate::exit::{CommandError, Exit};
-use crate::node::NodeError;
+use crate::exit::Exit;
 use crate::supervisor::{Supervisor, on_cpu, signalled};
 
 use super::args::DevnetArgs;
+use super::error::CommandError;
 use super::output;
 
 pub(super) async fn run(args: DevnetArgs) -> Result<Exit, CommandError> {
@@ -31,7 +31,7 @@ pub(super) async fn run(args: DevnetArgs) -> Result<Exit, CommandError> {
     supervisor.spawn("devnet", devnet.run(supervisor.shutdown()));
     supervisor.spawn("devnet's clock", mine(node, supervisor.shutdown()));
     let mut signal = Ok(());
-    supervisor.run(async { signal = signalled().await }).await.map_err(NodeError::from)?;
+    supervisor.run(async { signal = signalled().await }).await?;
     signal?;
     Ok(Exit::Success)
 }

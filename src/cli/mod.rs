@@ -5,6 +5,7 @@ mod ask;
 mod backfill;
 mod demo;
 mod devnet;
+mod error;
 mod output;
 mod run;
 mod sql;
@@ -12,10 +13,11 @@ mod start;
 mod status;
 
 pub use args::Args;
+pub use error::CommandError;
 
 use args::Command;
 
-use crate::exit::{CommandError, Exit};
+use crate::exit::Exit;
 use crate::telemetry::logging;
 
 /// Runs a command to its end.

@@ -5,13 +5,14 @@ use tokio::sync::watch;
 
 use crate::capture::Start;
 use crate::config::{Config, HttpConfig};
-use crate::exit::{CommandError, Exit};
+use crate::exit::Exit;
 use crate::http::Server;
 use crate::node::{Node, NodeError};
 use crate::query::QueryConfig;
 use crate::supervisor::{Supervisor, signalled};
 
 use super::args::RunArgs;
+use super::error::CommandError;
 use super::start::{ask_chain_id, listen, open, plain_chain, serve};
 
 pub(super) async fn run(args: RunArgs) -> Result<Exit, CommandError> {
@@ -47,7 +48,7 @@ async fn from_flags(
     server: &Server,
 ) -> Result<Option<Config>, CommandError> {
     let data_dir = DataDir::open(&args.data_dir).map_err(NodeError::from)?;
-    let _announced = server.announce(data_dir.path()).map_err(NodeError::from)?;
+    let _announced = server.announce(data_dir.path())?;
     let url = args.rpc.clone().unwrap_or_default();
     let problem = watch::Sender::new("the provider is asked for its chain id".to_owned());
     let asked = tokio::select! {

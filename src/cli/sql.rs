@@ -1,10 +1,11 @@
 //! `headwater sql`.
 
-use crate::exit::{CommandError, Exit};
+use crate::exit::Exit;
 use crate::query::{Format, render};
 
 use super::args::SqlArgs;
 use super::ask::Which;
+use super::error::CommandError;
 use super::output;
 
 pub(super) async fn run(args: SqlArgs) -> Result<Exit, CommandError> {

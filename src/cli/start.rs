@@ -11,12 +11,13 @@ use tokio::sync::watch;
 use crate::capture::verify::Depth;
 use crate::capture::{ChainConfig, Source};
 use crate::config::{Config, HttpConfig};
-use crate::exit::CommandError;
 use crate::http::{HttpError, Server};
 use crate::node::{Node, NodeError};
 use crate::rpc::{Cause, Pool, ProviderConfig};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
+
+use super::error::CommandError;
 
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -29,7 +30,7 @@ pub(super) async fn open(config: &Config) -> Result<(Node, Server), CommandError
 /// Opens the port.
 pub(super) async fn listen(http: HttpConfig) -> Result<Server, CommandError> {
     http.check()?;
-    Ok(Server::bind(http.listen).await.map_err(NodeError::from)?)
+    Ok(Server::bind(http.listen).await?)
 }
 
 /// Runs a node until `until` returns or a task fails.
@@ -43,20 +44,20 @@ pub(super) async fn serve(
     let handle = recorder()?;
     node.start(config, &mut supervisor)?;
     let node = Arc::new(node);
-    let _announced = server.announce(node.data_dir.path()).map_err(NodeError::from)?;
+    let _announced = server.announce(node.data_dir.path())?;
     supervisor.spawn("gauges", node.clone().watch(supervisor.shutdown()));
     supervisor.spawn("http", server.run(node.clone(), handle, supervisor.shutdown()));
     let mut ended = Ok(());
     let until = async { ended = until.await };
     let result = supervisor.run(until).await;
     tracing::info!("everything is on disk");
-    result.map_err(NodeError::from)?;
+    result?;
     ended?;
     Ok(node)
 }
 
-fn recorder() -> Result<PrometheusHandle, NodeError> {
-    Ok(metrics::start().map_err(HttpError::Metrics)?)
+fn recorder() -> Result<PrometheusHandle, HttpError> {
+    metrics::start().map_err(HttpError::Metrics)
 }
 
 /// A chain with one provider and nothing else configured.

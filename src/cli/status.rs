@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::exit::{CommandError, Exit};
+use crate::exit::Exit;
 use crate::http::StatusDocument;
 
 use super::args::StatusArgs;
 use super::ask::{Remote, Which};
+use super::error::CommandError;
 use super::output;
 
 pub(super) async fn run(args: StatusArgs) -> Result<Exit, CommandError> {

@@ -14,6 +14,8 @@ pub struct Faults {
     pub wrong_parent: u32,
     /// The last receipt is left out.
     pub missing_receipts: u32,
+    /// The receipts of the block below, as when the chain moves between two calls.
+    pub other_receipts: u32,
     /// `null` for a block that is there.
     pub null: u32,
     /// The answer takes `stall_ms`.

@@ -22,6 +22,8 @@ pub enum Cause {
     BatchRefused,
     /// The block is not there yet.
     BlockMissing,
+    /// Two answers are of two forks: the chain moved between them.
+    Moved,
     /// The answer is no JSON-RPC, or not of the expected shape.
     Malformed,
     /// The answer is wrong: proved so.
@@ -45,6 +47,7 @@ impl Cause {
             Cause::InvalidParams => "invalid_params",
             Cause::BatchRefused => "batch_refused",
             Cause::BlockMissing => "block_missing",
+            Cause::Moved => "moved",
             Cause::Malformed => "malformed",
             Cause::Wrong => "wrong",
             Cause::Unavailable => "unavailable",

@@ -39,9 +39,11 @@ impl Health {
             Cause::QuotaSpent => REST_QUOTA,
             Cause::Refused => REST_REFUSED,
             Cause::Wrong => REST_WRONG,
-            Cause::Unavailable | Cause::Malformed | Cause::Resting | Cause::Other => {
-                doubled.min(REST_MAX)
-            }
+            Cause::Moved
+            | Cause::Unavailable
+            | Cause::Malformed
+            | Cause::Resting
+            | Cause::Other => doubled.min(REST_MAX),
             // The endpoint is well, it only cannot do this.
             Cause::MethodMissing
             | Cause::InvalidParams

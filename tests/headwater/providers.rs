@@ -65,6 +65,23 @@ async fn a_liar_alone_is_never_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn receipts_of_another_fork_are_asked_again_and_no_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(3).unwrap();
+    let (url, provider) = chain.provider().await;
+    let appliance = Appliance::start(&config(folder.path(), &[url], "")).await;
+    appliance.follows(&chain).await;
+    provider.set_faults(Faults { other_receipts: 400, ..Faults::default() });
+    chain.node.mine(10).unwrap();
+    appliance.follows(&chain).await;
+    appliance.has_the_chain(&chain).await;
+    let (_, metrics) = appliance.text("/metrics").await;
+    assert!(metrics.contains("cause=\"moved\""), "it happened: {metrics}");
+    assert!(!metrics.contains("cause=\"wrong\""), "nobody is called a liar for it: {metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn throttled_stalled_cut_and_missing_answers_cost_time_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let mut chain = Chain::new(small());

@@ -178,15 +178,19 @@ fn calls_of_a_whole_run() -> u64 {
 #[test]
 fn nothing_acknowledged_is_lost_at_any_crash() {
     let calls = calls_of_a_whole_run();
-    let mut cases = 0;
-    for at in 1..calls {
-        for seed in [at * 2 + 1, at * 7_919 + 5] {
-            crash_twice_and_finish(at, seed);
-            cases += 1;
+    assert!(calls > 200, "the run is long enough to mean something");
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            scope.spawn(move || {
+                for at in (1..calls).skip(worker).step_by(workers) {
+                    for seed in [at * 2 + 1, at * 7_919 + 5] {
+                        crash_twice_and_finish(at, seed);
+                    }
+                }
+            });
         }
-    }
-    eprintln!("{cases} crashes over {calls} calls that change the disk");
-    assert!(cases > 200, "the run is long enough to mean something");
+    });
 }
 
 fn crash_twice_and_finish(at: u64, seed: u64) {
