@@ -1,5 +1,5 @@
 # What a developer runs. CI runs `make check` by way of .ci/run.
-.PHONY: check fmt clippy test doc demo bench test-servers
+.PHONY: check fmt clippy test doc demo bench nightly test-servers
 
 check: fmt clippy test doc
 
@@ -23,6 +23,10 @@ demo:
 bench:
 	cargo bench --bench floor
 	cargo bench --bench capture
+
+# Ten thousand crashes, faults and damages of the store; about an hour.
+nightly:
+	HEADWATER_SEEDS=10000 cargo test --release -p headwater-storage store::
 
 # Real Kafka, anvil and go-ethereum without Docker, DuckDB and pyarrow as foreign readers.
 test-servers:

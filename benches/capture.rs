@@ -47,7 +47,7 @@ fn main() {
     let node = Node::open_stopped(&path).expect("a stopped node");
     let chain = &node.chains.first().expect("a chain").chain;
     let parts: u64 = chain.with_state(|s| s.parts().iter().map(|part| part.file_bytes).sum());
-    let frames = (1..=chain.log().durable().0).map(|lsn| chain.log().frame_bytes(Lsn(lsn)));
+    let frames = (1..=chain.log().durable().0).map(|lsn| chain.log().weight(Lsn(lsn)));
     let log: u64 = frames.map(|bytes| bytes.expect("a frame")).sum();
     let index = folder_bytes(&path.join("chains"), "index");
     let per_block = used / u32::try_from(blocks).unwrap_or(u32::MAX);

@@ -23,6 +23,9 @@ pub struct Config {
     /// `[query]`.
     #[serde(default)]
     pub query: QueryConfig,
+    /// `[disk]`.
+    #[serde(default)]
+    pub disk: DiskConfig,
     /// `[[chain]]`.
     #[serde(default)]
     pub chain: Vec<ChainConfig>,
@@ -44,6 +47,24 @@ pub struct HttpConfig {
 impl Default for HttpConfig {
     fn default() -> HttpConfig {
         HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8646)), allow_remote: false }
+    }
+}
+
+/// `[disk]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiskConfig {
+    /// Bytes that stay free: capture waits before.
+    pub min_free_bytes: u64,
+    /// Bytes that logs, indexes and parts of all chains may have together.
+    pub quota_bytes: Option<u64>,
+    /// Bytes of a file that is given up when the disk is full, so that cursors still move.
+    pub reserve_bytes: u64,
+}
+
+impl Default for DiskConfig {
+    fn default() -> DiskConfig {
+        DiskConfig { min_free_bytes: 256 << 20, quota_bytes: None, reserve_bytes: 32 << 20 }
     }
 }
 

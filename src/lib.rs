@@ -8,6 +8,7 @@ pub mod devnet;
 pub mod exit;
 pub mod forward;
 pub mod http;
+pub mod keeper;
 pub mod node;
 pub mod query;
 pub mod rpc;

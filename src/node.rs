@@ -7,26 +7,25 @@ use std::time::Duration;
 
 use headwater_exporters::{BuildError, Scope};
 use headwater_storage::disk::RealDisk;
-use headwater_storage::model::{BlockRange, ChainName};
+use headwater_storage::model::{BlockRange, ChainName, Lane};
 use headwater_storage::parquet::Grid;
 use headwater_storage::store::{
-    AppendError, Appender, Chain, ChainOptions, Committer, DataDir, OpenError, StoreError,
+    Appender, Chain, ChainOptions, Committer, DataDir, OpenError, StoreError,
 };
+use headwater_storage::wal;
 
-use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Progress, Source, Start};
-use crate::config::Config;
+use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Progress, Source};
+use crate::config::{Config, DiskConfig};
 use crate::exit::Exit;
 use crate::forward::{ExportStatus, ExportView, Runner};
+use crate::keeper::{self, Forgetting, Healing, Space, SpaceView};
 use crate::query::{Engine, QueryConfig, QueryError};
 use crate::rpc::{Pool, PoolError};
-use crate::supervisor::{Shutdown, Supervisor, on_cpu};
+use crate::supervisor::{Shutdown, Supervisor};
 use crate::telemetry::metrics;
 
 /// How the names of the tasks begin after whose failure the disk cannot be trusted.
 pub const LOG_TASK: &str = "log of";
-/// Records that the index takes in one step.
-const INDEX_STEP: usize = 128;
-const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(5);
 const GAUGES_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the appliance cannot start or had to end.
@@ -103,6 +102,8 @@ pub struct Node {
     pub exporters: Vec<ExportNode>,
     /// Its SQL.
     pub engine: Engine,
+    /// How its disk stands.
+    pub space: Arc<Space>,
 }
 
 impl Node {
@@ -116,7 +117,8 @@ impl Node {
         }
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
         let engine = engine(&data_dir, &stores, config.query)?;
-        Ok(Node { data_dir, chains, exporters: Vec::new(), engine })
+        let space = Arc::new(Space::new(data_dir.path(), config.disk));
+        Ok(Node { data_dir, chains, exporters: Vec::new(), engine, space })
     }
 
     /// Opens a stopped node's folder with all chains that it holds, to be read.
@@ -129,7 +131,8 @@ impl Node {
         }
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
         let engine = engine(&data_dir, &stores, QueryConfig::default())?;
-        Ok(Node { data_dir, chains, exporters: Vec::new(), engine })
+        let space = Arc::new(Space::new(data_dir.path(), DiskConfig::default()));
+        Ok(Node { data_dir, chains, exporters: Vec::new(), engine, space })
     }
 
     /// Spawns capture, index, sealing, exporters and gauges.
@@ -169,7 +172,37 @@ impl Node {
                 });
             }
         }
+        self.forget(config, supervisor);
         Ok(())
+    }
+
+    /// Spawns what forgets by rule, and what watches the disk.
+    fn forget(&self, config: &Config, supervisor: &mut Supervisor) {
+        let required: Vec<String> =
+            config.exporter.iter().filter(|e| e.required).map(|e| e.name.clone()).collect();
+        for node in &self.chains {
+            let chain = node.chain.clone();
+            let exporters = self.exporters.iter().filter(|e| Arc::ptr_eq(&e.chain, &chain));
+            let forgetting = Forgetting {
+                retention: node.config.retention(),
+                merge_bytes: node.config.merge_bytes,
+                exporters: exporters.map(|e| e.name.clone()).collect(),
+                required: required.clone(),
+                ledger: self.data_dir.ledger().clone(),
+                space: self.space.clone(),
+                chain,
+            };
+            let name = format!("keeper of {}", node.chain.name());
+            supervisor.spawn(name, forgetting.run(supervisor.shutdown()));
+        }
+        let stores = self.chains.iter().map(|node| node.chain.clone()).collect();
+        let watch = keeper::watch_space(self.space.clone(), stores, supervisor.shutdown());
+        supervisor.spawn("disk", watch);
+    }
+
+    /// How the disk stands.
+    pub fn space_view(&self) -> SpaceView {
+        self.space.view()
     }
 
     /// How every exporter stands.
@@ -192,9 +225,9 @@ impl Node {
             for node in &self.chains {
                 node.set_gauges();
             }
-            if let Ok((free, _)) = RealDisk::space(self.data_dir.path()) {
-                metrics::set(metrics::DISK_FREE, free);
-            }
+            let space = self.space_view();
+            metrics::set(metrics::DISK_FREE, space.free_bytes);
+            metrics::set(metrics::DISK_FULL, space.seconds_until_full.unwrap_or(u64::MAX >> 12));
             tokio::select! {
                 () = tokio::time::sleep(GAUGES_EVERY) => {}
                 () = shutdown.requested() => return Ok(()),
@@ -207,9 +240,11 @@ impl ChainNode {
     fn open(data_dir: &DataDir, config: &ChainConfig) -> Result<ChainNode, NodeError> {
         let options = ChainOptions {
             grid: Grid { blocks: config.part_blocks.get() },
+            wal: wal::Options { segment_bytes: config.log_segment_bytes.get() },
             ..ChainOptions::default()
         };
         let chain = Chain::open(data_dir, &config.name, config.chain_id, options)
+            .and_then(|chain| chain.sweep_parts().map(|()| chain))
             .map_err(|source| NodeError::Store { chain: config.name.clone(), source })?;
         let pool = Pool::new(&config.name, &config.provider)?;
         Ok(ChainNode {
@@ -226,9 +261,10 @@ impl ChainNode {
         let name = self.chain.name();
         let (appender, committer) = Committer::new(self.chain.clone());
         supervisor.spawn_thread(format!("{LOG_TASK} {name}"), move || committer.run());
-        let indexing = index(self.chain.clone(), supervisor.shutdown());
+        let indexing = keeper::index(self.chain.clone(), supervisor.shutdown());
         supervisor.spawn(format!("index of {name}"), indexing);
-        let sealing = seal(self.chain.clone(), self.backfills.clone(), supervisor.shutdown());
+        let backfills = self.backfills.clone();
+        let sealing = keeper::seal(self.chain.clone(), backfills, supervisor.shutdown());
         supervisor.spawn(format!("sealer of {name}"), sealing);
         appender
     }
@@ -244,21 +280,16 @@ impl ChainNode {
             status: self.status.clone(),
         };
         supervisor.spawn(format!("capture of {name}"), follower.run(supervisor.shutdown()));
-        if let Start::Block(first) = self.config.start {
-            let heal = heal(self.healing(first, appender.clone()), supervisor.shutdown());
-            supervisor.spawn(format!("history of {name}"), heal);
-        }
-    }
-
-    fn healing(&self, first: u64, appender: Appender) -> Healing {
-        Healing {
-            first,
+        let healing = Healing {
+            first: self.config.start.number(),
             window: self.config.window.get(),
             source: self.source.clone(),
             chain: self.chain.clone(),
-            appender,
+            appender: appender.clone(),
             backfills: self.backfills.clone(),
-        }
+        };
+        let heal = keeper::heal(healing, supervisor.shutdown());
+        supervisor.spawn(format!("history of {name}"), heal);
     }
 
     /// A backfill of a final range, with its progress. From here on sealing takes whole cells only;
@@ -268,6 +299,7 @@ impl ChainNode {
         let progress = Arc::new(Progress::default());
         let backfill = Backfill {
             range,
+            lane: Lane::Backfill,
             window: self.config.window.get(),
             source: self.source.clone(),
             chain: self.chain.clone(),
@@ -280,17 +312,7 @@ impl ChainNode {
 
     /// What lies between the configured start and the head and is not captured (INV-11).
     pub fn gaps(&self) -> Vec<BlockRange> {
-        self.chain.with_state(|state| {
-            let captured = state.captured();
-            let lowest = captured.iter().next().map(|range| range.first);
-            let first = match self.config.start {
-                Start::Latest => lowest,
-                Start::Block(number) => Some(number),
-            };
-            let head = state.head().map(|head| head.block.number);
-            let range = first.zip(head).and_then(|(first, last)| BlockRange::new(first, last));
-            range.map(|range| captured.missing(range)).unwrap_or_default()
-        })
+        self.chain.with_state(|state| state.gaps(self.config.start.number()))
     }
 
     fn set_gauges(&self) {
@@ -307,6 +329,10 @@ impl ChainNode {
         metrics::set_chain(metrics::SEALED_LSN, name, self.chain.sealed().borrow().0);
         metrics::set_chain(metrics::WAL_BYTES, name, self.chain.log().file_bytes());
         metrics::set_chain(metrics::PART_BYTES, name, parts);
+        let missing = self.gaps().iter().map(BlockRange::len).sum();
+        metrics::set_chain(metrics::GAP_BLOCKS, name, missing);
+        let damages = self.chain.damages().unwrap_or_default();
+        metrics::set_chain(metrics::DAMAGED_PLACES, name, damages.len() as u64);
     }
 }
 
@@ -319,111 +345,4 @@ fn engine(
     let scratch = data_dir.path().join("spill");
     RealDisk::scratch_folder(&scratch).map_err(OpenError::from)?;
     Ok(Engine::new(chains, config, &scratch)?)
-}
-
-/// Indexes what becomes durable.
-async fn index(chain: Arc<Chain>, mut shutdown: Shutdown) -> Result<(), StoreError> {
-    let mut durable = chain.durable();
-    loop {
-        durable.borrow_and_update();
-        let indexing = chain.clone();
-        let pause = match on_cpu(move || indexing.index_some(INDEX_STEP)).await {
-            Ok(true) => continue,
-            Ok(false) => Duration::MAX,
-            // The index is rebuildable: its failure stops lookups, never capture (INV-3).
-            Err(error) => {
-                tracing::warn!(chain = %chain.name(), %error, "the index waits");
-                PAUSE_AFTER_ERROR
-            }
-        };
-        tokio::select! {
-            changed = durable.changed() => if changed.is_err() { break },
-            () = tokio::time::sleep(pause) => {}
-            () = shutdown.requested() => break,
-        }
-    }
-    let chain = chain.clone();
-    on_cpu(move || chain.index().map_or(Ok(()), |index| Ok(index.persist()?))).await
-}
-
-/// Seals what became final. Whatever fails is tried again from the start, with new files.
-async fn seal(
-    chain: Arc<Chain>,
-    backfills: Arc<AtomicUsize>,
-    mut shutdown: Shutdown,
-) -> Result<(), AppendError> {
-    let mut durable = chain.durable();
-    loop {
-        durable.borrow_and_update();
-        let flush = backfills.load(Ordering::Acquire) == 0;
-        let sealing = chain.clone();
-        let sealed = on_cpu(move || match sealing.next_sealable(flush) {
-            Some(sealable) => sealing.seal(&sealable).map(|_| Some(sealable.range)),
-            None => Ok(None),
-        });
-        let pause = match sealed.await {
-            Ok(Some(range)) => {
-                tracing::info!(chain = %chain.name(), %range, "sealed");
-                continue;
-            }
-            Ok(None) => Duration::from_secs(1),
-            Err(error) => {
-                let error = crate::exit::chain_text(&error);
-                tracing::warn!(chain = %chain.name(), error, "sealing waits");
-                PAUSE_AFTER_ERROR
-            }
-        };
-        tokio::select! {
-            changed = durable.changed() => if changed.is_err() { return Ok(()) },
-            () = tokio::time::sleep(pause) => {}
-            () = shutdown.requested() => return Ok(()),
-        }
-    }
-}
-
-/// The history below the live lane, from the configured start.
-struct Healing {
-    first: u64,
-    window: usize,
-    source: Source,
-    chain: Arc<Chain>,
-    appender: Appender,
-    backfills: Arc<AtomicUsize>,
-}
-
-/// Fetches what is missing between the start and the first live block.
-async fn heal(
-    healing: Healing,
-    mut shutdown: Shutdown,
-) -> Result<(), crate::capture::CaptureError> {
-    let mut durable = healing.chain.durable();
-    while !shutdown.is_requested() {
-        let gap = healing.chain.with_state(|state| {
-            let head = state.head()?.block.number;
-            let range = BlockRange::new(healing.first, head)?;
-            state.captured().missing(range).into_iter().next()
-        });
-        let Some(range) = gap else {
-            tokio::select! {
-                changed = durable.changed() => if changed.is_err() { return Ok(()) },
-                () = shutdown.requested() => return Ok(()),
-            }
-            continue;
-        };
-        tracing::info!(chain = %healing.chain.name(), %range, "walking history");
-        healing.backfills.fetch_add(1, Ordering::AcqRel);
-        let backfill = Backfill {
-            range,
-            window: healing.window,
-            source: healing.source.clone(),
-            chain: healing.chain.clone(),
-            appender: healing.appender.clone(),
-            status: Arc::default(),
-            progress: Arc::default(),
-        };
-        let result = backfill.run(shutdown.clone()).await;
-        healing.backfills.fetch_sub(1, Ordering::AcqRel);
-        result?;
-    }
-    Ok(())
 }

@@ -19,8 +19,11 @@ mod rules {
     const BANNED_VERBS: [&str; 5] =
         ["fn get_", "fn handle_", "fn process_", "fn manage_", "fn do_"];
 
+    /// Names that a foreign trait gives.
+    const FOREIGN_NAMES: [&str; 2] = ["fn get_read(&self", "fn get_bytes(&self"];
+
     /// What a module may use: its own crate's modules, and those of the crates below.
-    const ARROWS: [(&str, &str, &str); 30] = [
+    const ARROWS: [(&str, &str, &str); 32] = [
         ("storage", "model", "codec"),
         ("storage", "codec", "model"),
         ("storage", "disk", ""),
@@ -30,7 +33,8 @@ mod rules {
         ("storage", "tables", "model"),
         ("storage", "ledger", "disk model tables"),
         ("storage", "parquet", "disk ledger model tables wal"),
-        ("storage", "store", "disk index ledger metrics model parquet tables wal"),
+        ("storage", "clock", ""),
+        ("storage", "store", "clock disk index ledger metrics model parquet tables wal"),
         ("exporters", "exporter", ""),
         ("exporters", "error", ""),
         ("exporters", "batch", "encode storage::model storage::tables"),
@@ -41,7 +45,12 @@ mod rules {
         ("exporters", "registry", "kafka memory storage::model storage::tables"),
         ("src", "telemetry", "storage::model"),
         ("src", "rpc", "clock secrets telemetry storage::model"),
-        ("src", "capture", "clock rpc supervisor telemetry storage::model storage::store"),
+        (
+            "src",
+            "capture",
+            "clock rpc supervisor telemetry storage::model storage::store storage::tables \
+          storage::wal",
+        ),
         (
             "src",
             "forward",
@@ -52,16 +61,28 @@ mod rules {
             "src",
             "query",
             "exporters::encode storage::ledger storage::model storage::parquet \
-          storage::store storage::tables storage::wal",
+          storage::store storage::tables",
+        ),
+        (
+            "src",
+            "keeper",
+            "capture clock config supervisor storage::disk storage::ledger storage::model \
+          storage::store",
         ),
         ("src", "devnet", "capture clock supervisor storage::model"),
-        ("src", "http", "capture forward node query rpc supervisor storage::model storage::store"),
+        (
+            "src",
+            "http",
+            "capture forward keeper node query rpc supervisor storage::ledger storage::model \
+          storage::store",
+        ),
         ("src", "config", "capture forward query secrets"),
         (
             "src",
             "node",
-            "capture config exit forward query rpc supervisor telemetry exporters::build \
-          storage::disk storage::ledger storage::model storage::parquet storage::store",
+            "capture config exit forward keeper query rpc supervisor telemetry exporters::build \
+          storage::disk storage::ledger storage::model storage::parquet storage::store \
+          storage::wal",
         ),
         ("src", "exit", ""),
         ("src", "supervisor", ""),
@@ -223,7 +244,9 @@ mod rules {
                 broken.push(format!("{}: a name that says nothing", source.path));
             }
             for (number, line) in source.product().lines().enumerate() {
-                if BANNED_VERBS.iter().any(|verb| line.contains(verb)) && !source.is_test() {
+                let is_foreign = FOREIGN_NAMES.iter().any(|name| line.contains(name));
+                let is_banned = BANNED_VERBS.iter().any(|verb| line.contains(verb));
+                if is_banned && !is_foreign && !source.is_test() {
                     broken.push(format!("{}:{}: {}", source.path, number + 1, line.trim()));
                 }
             }
@@ -358,7 +381,8 @@ mod rules {
     #[test]
     fn metric_names_have_units_and_every_promise_is_cited_by_a_test() {
         let metrics = files(&["src/telemetry/metrics.rs", "storage/src/metrics.rs"]);
-        let units = ["_total", "_seconds", "_bytes", "_block", "_lsn", "_records"];
+        let units =
+            ["_total", "_seconds", "_bytes", "_block", "_lsn", "_records", "_blocks", "_places"];
         for metric in &metrics {
             for name in metric.text.split('"').filter(|text| text.starts_with("headwater_")) {
                 assert!(units.iter().any(|unit| name.ends_with(unit)), "{name} has no unit");

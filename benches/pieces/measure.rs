@@ -10,7 +10,7 @@ use headwater::clock;
 use headwater::devnet::Recorded;
 use headwater_storage::index::Index;
 use headwater_storage::model::{
-    Block, BlockParts, BlockRef, ChainEvent, Lane, Linked, Lsn, Receipt, Verified,
+    Block, BlockParts, BlockRef, ChainEvent, Lane, Linked, Lsn, Origin, Receipt, Verified,
 };
 use headwater_storage::tables::{StoredBlock, Table};
 use headwater_storage::wal;
@@ -108,7 +108,8 @@ fn json(block: &Block) -> (String, String) {
 
 fn applied(block: &Arc<Block>) -> ChainEvent {
     let verified = Verified::default();
-    ChainEvent::Applied { block: block.clone(), lane: Lane::Backfill, verified }
+    let (block, origin) = (block.clone(), Origin::default());
+    ChainEvent::Applied { block, lane: Lane::Backfill, verified, origin }
 }
 
 fn stored(block: &Arc<Block>) -> StoredBlock {

@@ -88,6 +88,7 @@ pub fn sample_batch(chain: &ChainName, first: Lsn) -> Batch {
             parent_hash: B256::ZERO,
             timestamp: 0,
             verified: Verified::HEADER,
+            origin: headwater_storage::model::Origin::default(),
         },
         block: (op != Op::Finalized).then_some(block),
     };

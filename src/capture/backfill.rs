@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use headwater_storage::model::{BlockRange, ChainEvent, Lane, Verified};
-use headwater_storage::store::{AppendError, Appender, Chain};
+use headwater_storage::model::{B256, BlockRange, BlockRef, ChainEvent, Lane, Verified};
+use headwater_storage::store::{AppendError, Appender, Chain, Violation};
 
 use crate::supervisor::Shutdown;
 
@@ -30,6 +30,8 @@ pub struct Progress {
 pub struct Backfill {
     /// The blocks.
     pub range: BlockRange,
+    /// How they come in: history, or the live lane that is mended.
+    pub lane: Lane,
     /// Blocks that are fetched at the same time.
     pub window: usize,
     /// Where blocks come from.
@@ -80,6 +82,9 @@ impl Backfill {
     }
 
     async fn walk(&self, range: BlockRange) -> Result<(), CaptureError> {
+        if let Some(reason) = self.chain.paused() {
+            return Err(AppendError::Paused { reason }.into());
+        }
         let fetches = range.numbers().map(|number| self.source.block(number));
         let fetched = futures::stream::iter(fetches).buffered(self.window);
         let mut groups = std::pin::pin!(fetched.ready_chunks(GROUP_BLOCKS));
@@ -114,12 +119,30 @@ impl Backfill {
         for fetched in blocks {
             let proved = if has_parent { Verified::PARENT } else { Verified::default() };
             let verified = fetched.verified.with(proved);
-            let (block, lane) = (fetched.block, Lane::Backfill);
-            events.push(ChainEvent::Applied { block, lane, verified });
+            let (lane, origin) = (self.lane, fetched.origin());
+            events.push(ChainEvent::Applied { block: fetched.block, lane, verified, origin });
             has_parent = true;
         }
-        self.appender.append(&events).await?;
+        match self.appender.append(&events).await {
+            Err(AppendError::Violation(Violation::NotLinked { block, neighbour }))
+                if self.lane == Lane::Live =>
+            {
+                self.take_back(block, neighbour).await?;
+                return Ok(());
+            }
+            result => result?,
+        };
         self.progress.done.fetch_add(count, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What is fetched in a place where damage was does not stand on the block below it: that
+    /// one was orphaned, and the word of it is lost.
+    async fn take_back(&self, above: BlockRef, hash: B256) -> Result<(), AppendError> {
+        let below = above.number.checked_sub(1).map(|number| BlockRef { number, hash });
+        match below {
+            Some(block) => self.appender.append(&[ChainEvent::Reverted(block)]).await.map(drop),
+            None => Ok(()),
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! `[[chain]]`: what is captured.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use headwater_storage::model::ChainName;
+use headwater_storage::store::{Keep, Retention};
+use headwater_storage::tables::Table;
+use headwater_storage::wal::SEGMENT_BYTES;
 use serde::de::{self, Deserializer};
 
 use crate::rpc::ProviderConfig;
@@ -29,17 +34,51 @@ pub struct ChainConfig {
     pub verify: Depth,
     /// Blocks of a part.
     #[serde(default = "thousand")]
-    pub part_blocks: std::num::NonZeroU64,
+    pub part_blocks: NonZeroU64,
     /// Blocks that are fetched at the same time.
     #[serde(default = "eight")]
     pub window: std::num::NonZeroUsize,
+    /// Bytes of the log whose blocks are kept although parts hold them.
+    #[serde(default = "gibibyte")]
+    pub log_keep_bytes: u64,
+    /// Bytes of a new file of the log.
+    #[serde(default = "segment")]
+    pub log_segment_bytes: NonZeroU64,
+    /// Bytes up to which the parts of a date that is over become one.
+    #[serde(default = "merged")]
+    pub merge_bytes: u64,
+    /// How long parts are kept, by table; for ever by default.
+    #[serde(default)]
+    pub keep: BTreeMap<Table, KeepConfig>,
     /// Who can be asked.
     #[serde(default)]
     pub provider: Vec<ProviderConfig>,
 }
 
-fn thousand() -> std::num::NonZeroU64 {
-    std::num::NonZeroU64::new(1_000).unwrap_or(std::num::NonZeroU64::MIN)
+fn thousand() -> NonZeroU64 {
+    NonZeroU64::new(1_000).unwrap_or(NonZeroU64::MIN)
+}
+
+fn gibibyte() -> u64 {
+    1 << 30
+}
+
+fn segment() -> NonZeroU64 {
+    NonZeroU64::new(SEGMENT_BYTES).unwrap_or(NonZeroU64::MIN)
+}
+
+fn merged() -> u64 {
+    64 << 20
+}
+
+/// `keep = { logs = { days = 90 } }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepConfig {
+    /// UTC dates, counted back from today.
+    pub days: Option<u32>,
+    /// Bytes of all parts of the table.
+    pub bytes: Option<u64>,
 }
 
 fn eight() -> std::num::NonZeroUsize {
@@ -58,8 +97,19 @@ impl ChainConfig {
             verify: Depth::default(),
             part_blocks: thousand(),
             window: eight(),
+            log_keep_bytes: gibibyte(),
+            log_segment_bytes: segment(),
+            merge_bytes: merged(),
+            keep: BTreeMap::new(),
             provider: vec![ProviderConfig::plain("rpc", url)],
         }
+    }
+
+    /// How long things are kept.
+    pub fn retention(&self) -> Retention {
+        let keep = |keep: &KeepConfig| Keep { days_max: keep.days, bytes_max: keep.bytes };
+        let parts = self.keep.iter().map(|(table, rule)| (*table, keep(rule))).collect();
+        Retention { log_bytes: self.log_keep_bytes, parts }
     }
 
     /// The configured time between polls.
@@ -76,6 +126,16 @@ pub enum Start {
     Latest,
     /// At a block; what is final already is walked as history.
     Block(u64),
+}
+
+impl Start {
+    /// The configured block.
+    pub fn number(self) -> Option<u64> {
+        match self {
+            Start::Latest => None,
+            Start::Block(number) => Some(number),
+        }
+    }
 }
 
 impl<'de> serde::Deserialize<'de> for Start {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use headwater_storage::model::{BlockRange, BlockRef, ChainEvent, Lane, Verified};
-use headwater_storage::store::{Appender, Chain};
+use headwater_storage::store::{AppendError, Appender, Chain};
 
 use crate::clock;
 use crate::rpc::{Cause, RpcError};
@@ -107,6 +107,10 @@ impl Follower {
     }
 
     async fn step(&self, settled: &mut Option<BlockRef>) -> Result<Moved, CaptureError> {
+        // Before anything is asked: what cannot be kept is not paid for (INV-10, INV-12).
+        if let Some(reason) = self.chain.paused() {
+            return Err(AppendError::Paused { reason }.into());
+        }
         let latest = self.source.latest().await?;
         self.status.saw_head(latest.number);
         metrics::set_chain(metrics::HEAD_BLOCK, &self.config.name, latest.number);
@@ -307,7 +311,8 @@ impl Follower {
 
 fn applied(fetched: &Fetched, proved: Verified) -> ChainEvent {
     let verified = fetched.verified.with(proved);
-    ChainEvent::Applied { block: fetched.block.clone(), lane: Lane::Live, verified }
+    let (block, origin) = (fetched.block.clone(), fetched.origin());
+    ChainEvent::Applied { block, lane: Lane::Live, verified, origin }
 }
 
 /// Good blocks up to the first failure as one group, then the failure.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use headwater_storage::model::{Block, BlockParts, BlockRef, Linked, Receipt, Verified};
+use headwater_storage::model::{
+    Block, BlockParts, BlockRef, Linked, Origin, Provider, Receipt, Verified,
+};
 
 use crate::clock;
 use crate::rpc::{Call, Cause, Endpoint, Pool, RpcError, parse_batch, parse_single};
@@ -32,6 +34,14 @@ pub struct Fetched {
     pub provider: String,
     /// When its last byte was here.
     pub answered: Instant,
+}
+
+impl Fetched {
+    /// Who gave it, and when.
+    pub fn origin(&self) -> Origin {
+        let provider = Provider::named(&self.provider);
+        Origin { provider, at_micros: clock::unix_micros() }
+    }
 }
 
 /// The little of a header that following needs.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::capture::Progress;
 use crate::clock;
-use crate::config::{Config, HttpConfig};
+use crate::config::{Config, DiskConfig, HttpConfig};
 use crate::exit::Exit;
 use crate::node::{Node, NodeError};
 use crate::query::QueryConfig;
@@ -38,6 +38,7 @@ pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
         data_dir: args.data_dir.clone(),
         http: HttpConfig::default(),
         query: QueryConfig::default(),
+        disk: DiskConfig::default(),
         chain: vec![chain],
         exporter: Vec::new(),
     };

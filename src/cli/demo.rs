@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::{ChainConfig, Start};
-use crate::config::{Config, HttpConfig};
+use crate::config::{Config, DiskConfig, HttpConfig};
 use crate::devnet::{DevNode, Devnet, DevnetConfig, mine};
 use crate::exit::Exit;
 use crate::node::Node;
@@ -30,6 +30,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, CommandError> {
         data_dir: args.data_dir.clone(),
         http: HttpConfig { listen: args.listen, allow_remote: args.allow_remote },
         query: QueryConfig::default(),
+        disk: DiskConfig::default(),
         chain: Vec::new(),
         exporter: Vec::new(),
     };

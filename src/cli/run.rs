@@ -4,7 +4,7 @@ use headwater_storage::store::DataDir;
 use tokio::sync::watch;
 
 use crate::capture::Start;
-use crate::config::{Config, HttpConfig};
+use crate::config::{Config, DiskConfig, HttpConfig};
 use crate::exit::Exit;
 use crate::http::Server;
 use crate::node::{Node, NodeError};
@@ -70,6 +70,7 @@ async fn from_flags(
         data_dir: args.data_dir.clone(),
         http,
         query: QueryConfig::default(),
+        disk: DiskConfig::default(),
         chain: vec![chain],
         exporter: Vec::new(),
     }))

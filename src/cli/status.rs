@@ -70,6 +70,25 @@ fn ranges(value: &Value, path: &str) -> String {
     if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
 }
 
+/// A line for each damaged place.
+fn damages(chain: &Value) -> String {
+    let mut out = String::new();
+    for place in list(chain, "/damages") {
+        let is_mended = place.pointer("/is_mended") == Some(&Value::Bool(true));
+        let _infallible = writeln!(
+            out,
+            "  damage     {} at {}: {}, records {}..={}, {}",
+            word(place, "/file"),
+            number(place, "/offset"),
+            word(place, "/damage"),
+            number(place, "/first"),
+            number(place, "/last"),
+            if is_mended { "mended" } else { "being fetched again" },
+        );
+    }
+    out
+}
+
 /// For people.
 fn text(document: &Value, is_running: bool) -> String {
     let mut out = String::new();
@@ -80,6 +99,16 @@ fn text(document: &Value, is_running: bool) -> String {
         word(document, "/version"),
         word(document, "/data_dir")
     );
+    if is_running {
+        let _infallible = writeln!(
+            out,
+            "disk {}: {} bytes free, {} bytes used, full in {} s",
+            word(document, "/disk/step"),
+            number(document, "/disk/free_bytes"),
+            number(document, "/disk/used_bytes"),
+            number(document, "/disk/seconds_until_full"),
+        );
+    }
     for chain in list(document, "/chains") {
         let _infallible = writeln!(
             out,
@@ -101,6 +130,7 @@ fn text(document: &Value, is_running: bool) -> String {
             number(chain, "/wal_bytes"),
             number(chain, "/part_bytes"),
         );
+        out.push_str(&damages(chain));
         if is_running {
             let problem = word(chain, "/capture/problem");
             let _infallible = writeln!(out, "  problem    {problem}");

@@ -16,6 +16,9 @@ pub struct ExporterConfig {
     pub tables: Option<Vec<Table>>,
     /// Lanes; both by default.
     pub lanes: Option<Vec<Lane>>,
+    /// Parts that it has not passed are kept whatever the rules say.
+    #[serde(default)]
+    pub required: bool,
     /// Keys of the kind.
     #[serde(flatten)]
     pub settings: toml::Table,

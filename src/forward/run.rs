@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_exporters::{Batch, Disposition, ExportError, Exporter};
 use headwater_storage::ledger::{Cursor, Ledger, LedgerError};
 use headwater_storage::model::{Lane, Lsn};
-use headwater_storage::store::{Chain, StoreError};
+use headwater_storage::store::{Chain, StoreError, error_text};
 use headwater_storage::tables::Table;
 
 use crate::supervisor::{Shutdown, on_cpu};
@@ -73,7 +73,16 @@ impl Runner {
                 durable: *durable.borrow_and_update(),
             };
             let log = self.chain.log();
-            let last = cut(position, |lsn| log.frame_bytes(lsn)).map_err(StoreError::from)?;
+            let before = Lsn(log.first().0.saturating_sub(1));
+            if cursor.exported < before {
+                tracing::warn!(
+                    exporter = self.name, chain = %self.chain.name(), from = cursor.exported.0,
+                    to = before.0, "records were forgotten before this exporter had them"
+                );
+                cursor = Cursor { exported: before, intent: None };
+                continue;
+            }
+            let last = cut(position, |lsn| log.weight(lsn)).map_err(StoreError::from)?;
             let Some(last) = last else {
                 if durable.changed().await.is_err() {
                     return Ok(());
@@ -93,9 +102,18 @@ impl Runner {
 
     /// One transaction holds both facts: what is acknowledged, and what is sent next.
     async fn save(&self, cursor: Cursor) -> Result<(), ForwardError> {
-        let (ledger, name) = (self.ledger.clone(), self.name.clone());
-        let chain = self.chain.name().clone();
-        Ok(on_cpu(move || ledger.set_cursor(&name, &chain, cursor)).await?)
+        loop {
+            let (ledger, name) = (self.ledger.clone(), self.name.clone());
+            let chain = self.chain.name().clone();
+            match on_cpu(move || ledger.set_cursor(&name, &chain, cursor)).await {
+                // A full disk is waited for: the sink holds what it holds.
+                Err(error) if error.is_of_disk() => {
+                    self.status.set(ExportState::Retrying, Some(error_text(&error)));
+                    tokio::time::sleep(RETRY_FIRST).await;
+                }
+                result => return Ok(result?),
+            }
+        }
     }
 
     fn show(&self, exported: Lsn) {
@@ -111,10 +129,9 @@ impl Runner {
         let events = on_cpu(move || {
             let mut events = Vec::new();
             for lsn in first.0..=last.0 {
-                let event = chain.read(Lsn(lsn))?;
-                if lanes.contains(&event.head.lane) {
-                    events.push(event);
-                }
+                // What damage or retention took comes again, or never does; the rest goes on.
+                let event = chain.read_if_there(Lsn(lsn))?;
+                events.extend(event.filter(|event| lanes.contains(&event.head.lane)));
             }
             Ok::<_, StoreError>(events)
         });

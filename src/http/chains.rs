@@ -2,12 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use headwater_storage::ledger::Quarantine;
 use headwater_storage::model::{BlockRange, BlockRef};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::capture::StatusView;
 use crate::forward::ExportView;
+use crate::keeper::SpaceView;
 use crate::node::{ChainNode, Node};
 use crate::rpc::EndpointStatus;
 
@@ -43,10 +45,22 @@ pub struct ChainView {
     pub wal_bytes: u64,
     /// Bytes of the parts.
     pub part_bytes: u64,
+    /// Damaged places that were found, and whether their blocks are back.
+    pub damages: Vec<DamageView>,
     /// How capture stands.
     pub capture: StatusView,
     /// How the providers stand.
     pub providers: Vec<EndpointStatus>,
+}
+
+/// A damaged place.
+#[derive(Clone, Debug, Serialize)]
+pub struct DamageView {
+    /// Where, what, and since when.
+    #[serde(flatten)]
+    pub place: Quarantine,
+    /// Whether the blocks that it took are back.
+    pub is_mended: bool,
 }
 
 /// Everything that `headwater status` prints.
@@ -56,6 +70,8 @@ pub struct StatusDocument {
     pub version: &'static str,
     /// The data folder.
     pub data_dir: String,
+    /// How the disk stands.
+    pub disk: SpaceView,
     /// The chains.
     pub chains: Vec<ChainView>,
     /// The exporters.
@@ -70,6 +86,7 @@ impl From<&ChainNode> for ChainView {
             let head = state.head().map(|head| head.block);
             (head, state.finalized(), state.captured(), state.sealed().count(), bytes)
         });
+        let damages = chain.damages().unwrap_or_default();
         let sealed_lsn = chain.sealed().borrow().0;
         ChainView {
             name: chain.name().to_string(),
@@ -85,6 +102,10 @@ impl From<&ChainNode> for ChainView {
             sealed_lsn,
             wal_bytes: chain.log().file_bytes(),
             part_bytes,
+            damages: damages
+                .into_iter()
+                .map(|(place, m)| DamageView { place, is_mended: m })
+                .collect(),
             capture: node.status.view(),
             providers: node.source.pool().status(),
         }
@@ -96,6 +117,7 @@ impl From<&Node> for StatusDocument {
         StatusDocument {
             version: env!("CARGO_PKG_VERSION"),
             data_dir: node.data_dir.path().display().to_string(),
+            disk: node.space_view(),
             chains: node.chains.iter().map(ChainView::from).collect(),
             exporters: node.export_views(),
         }

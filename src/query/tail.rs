@@ -5,9 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use headwater_storage::model::{EventHead, Lsn};
-use headwater_storage::store::Chain;
+use headwater_storage::store::{Chain, StoreError};
 use headwater_storage::tables::{StoredBlock, Table};
-use headwater_storage::wal;
 
 /// Bytes of rows that are kept at most; beyond it they are built for each statement.
 const BYTES_MAX: usize = 96 << 20;
@@ -31,7 +30,7 @@ impl TailCache {
         chain: &Chain,
         table: Table,
         heads: &[EventHead],
-    ) -> Result<Vec<RecordBatch>, wal::Error> {
+    ) -> Result<Vec<RecordBatch>, StoreError> {
         let mut batches = Vec::with_capacity(heads.len());
         for head in heads {
             let rows = match self.find(head.lsn, table) {
@@ -55,8 +54,8 @@ impl TailCache {
         chain: &Chain,
         table: Table,
         head: &EventHead,
-    ) -> Result<RecordBatch, wal::Error> {
-        let Some(block) = chain.block_at(head.lsn)? else { return Ok(table.rows(&[])) };
+    ) -> Result<RecordBatch, StoreError> {
+        let Some(block) = chain.block_of(head)? else { return Ok(table.rows(&[])) };
         let stored = StoredBlock { lsn: head.lsn, verified: head.verified, block };
         let rows = table.rows(&[stored]);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -40,6 +40,12 @@ pub const BLOCKS_REVERTED: &str = "headwater_blocks_reverted_total";
 pub const CAPTURE_SECONDS: &str = "headwater_capture_seconds";
 /// Bytes free on the data folder's disk.
 pub const DISK_FREE: &str = "headwater_disk_free_bytes";
+/// Seconds until the disk is full at the rate of the last hour.
+pub const DISK_FULL: &str = "headwater_disk_full_in_seconds";
+/// Blocks that are missing between start and head: gauge by chain.
+pub const GAP_BLOCKS: &str = "headwater_gap_blocks";
+/// Damaged places that were ever found: gauge by chain.
+pub const DAMAGED_PLACES: &str = "headwater_damaged_places";
 /// Bytes of a chain's log files.
 pub const WAL_BYTES: &str = "headwater_wal_bytes";
 /// Bytes of a chain's parts.

@@ -54,7 +54,8 @@ pub(crate) fn small_block(number: u64, parent_hash: B256, salt: u8) -> Block {
     seed.extend_from_slice(&number.to_be_bytes());
     seed.push(salt);
     let hash = keccak256(&seed);
-    let header = Header { number, hash, parent_hash, timestamp: number * 12, ..Header::default() };
+    let header =
+        Header { number, hash, parent_hash, timestamp: number * 7_200, ..Header::default() };
     let transaction = Transaction {
         hash: keccak256(hash),
         to: Some(Address::repeat_byte(salt)),

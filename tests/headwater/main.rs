@@ -9,6 +9,8 @@ mod data;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod providers;

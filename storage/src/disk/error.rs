@@ -21,6 +21,8 @@ pub enum Operation {
     Size,
     /// Renaming.
     Rename,
+    /// Giving a second name.
+    Link,
     /// Removing.
     Remove,
     /// Listing a folder.
@@ -41,6 +43,7 @@ impl fmt::Display for Operation {
             Operation::Resize => "resize",
             Operation::Size => "ask the size of",
             Operation::Rename => "rename",
+            Operation::Link => "link",
             Operation::Remove => "remove",
             Operation::List => "list",
             Operation::CreateFolder => "make the folder",

@@ -22,6 +22,20 @@ impl RealDisk {
         fs::create_dir_all(folder).map_err(DiskError::of(Operation::CreateFolder, folder))
     }
 
+    /// Makes a file that holds space, when it is not there.
+    pub fn reserve(path: &Path, bytes: u64) -> Result<(), DiskError> {
+        if bytes == 0 || path.exists() {
+            return Ok(());
+        }
+        let file = RealDisk.open(path, Mode::Create)?;
+        file.resize(bytes).or_else(|error| RealDisk.remove(path).and(Err(error)))
+    }
+
+    /// Gives the space of such a file back.
+    pub fn release(path: &Path) -> Result<(), DiskError> {
+        RealDisk.remove(path)
+    }
+
     /// Bytes that an unprivileged process can still write below `folder`, and bytes in all.
     pub fn space(folder: &Path) -> Result<(u64, u64), DiskError> {
         let stat = rustix::fs::statvfs(folder)
@@ -56,6 +70,10 @@ impl Disk for RealDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         #[expect(clippy::disallowed_methods, reason = "this is the home of renames")]
         fs::rename(from, to).map_err(DiskError::of(Operation::Rename, from))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        fs::hard_link(from, to).map_err(DiskError::of(Operation::Link, to))
     }
 
     fn remove(&self, path: &Path) -> Result<(), DiskError> {

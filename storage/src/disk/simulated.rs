@@ -26,6 +26,8 @@ struct State {
     calls: u64,
     /// The call at which the machine dies.
     crash_at: Option<u64>,
+    /// The call that fails, once, and how.
+    fail_at: Option<(u64, io::ErrorKind)>,
     /// Bytes that fit; writes beyond fail with `StorageFull`.
     capacity: Option<u64>,
 }
@@ -59,6 +61,11 @@ impl SimulatedDisk {
     /// Lets the machine die at the given call that changes the disk, counted from now.
     pub fn crash_after(&self, calls: u64) {
         self.with(|state| state.crash_at = Some(state.calls + calls));
+    }
+
+    /// Lets one call that changes the disk fail, counted from now: a write then wrote a part.
+    pub fn fail_after(&self, calls: u64, kind: io::ErrorKind) {
+        self.with(|state| state.fail_at = Some((state.calls + calls, kind)));
     }
 
     /// Calls that changed the disk so far.
@@ -121,6 +128,9 @@ impl SimulatedDisk {
             if state.is_crashed() {
                 return Err(io::Error::other("the simulated machine is dead"));
             }
+            if let Some(kind) = state.fails_now() {
+                return Err(io::Error::from(kind));
+            }
             act(state).map_err(io::Error::from)
         })
         .map_err(DiskError::of(operation, path))
@@ -130,6 +140,10 @@ impl SimulatedDisk {
 impl State {
     fn is_crashed(&self) -> bool {
         self.crash_at.is_some_and(|at| self.calls >= at)
+    }
+
+    fn fails_now(&self) -> Option<io::ErrorKind> {
+        self.fail_at.filter(|(at, _)| *at == self.calls).map(|(_, kind)| kind)
     }
 
     fn rename(&mut self, change: NameChange) {
@@ -264,6 +278,18 @@ impl Disk for SimulatedDisk {
         })
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.change(Operation::Link, to, |state| {
+            let id = state.names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
+            if state.names.contains_key(to) {
+                return Err(io::ErrorKind::AlreadyExists);
+            }
+            let folder = to.parent().unwrap_or(Path::new("")).to_owned();
+            state.rename(NameChange { folder, removed: None, added: Some((to.to_owned(), id)) });
+            Ok(())
+        })
+    }
+
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
         self.change(Operation::Remove, path, |state| {
             let folder = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -320,6 +346,12 @@ impl File for SimulatedFile {
             state.grow(self.id, offset + bytes.len() as u64)?;
             Ok(())
         });
+        // A write that fails has written a part.
+        if crashed.is_err() && self.disk.with(|state| state.fails_now().is_some()) {
+            let written = bytes.get(..bytes.len() / 2).unwrap_or_default().to_vec();
+            self.apply(Change::Write { offset, bytes: written });
+            return crashed;
+        }
         // The write that the machine dies in may be on the disk in part.
         if crashed.is_ok() || self.disk.with(|state| state.crash_at == Some(state.calls)) {
             self.apply(Change::Write { offset, bytes: bytes.to_vec() });
@@ -330,8 +362,9 @@ impl File for SimulatedFile {
     fn sync(&self) -> Result<(), DiskError> {
         self.disk.change(Operation::Sync, &self.path, |state| {
             if let Some(content) = state.contents.get_mut(self.id) {
-                content.synced = content.current.clone();
-                content.unsynced.clear();
+                for change in std::mem::take(&mut content.unsynced) {
+                    change.apply(&mut content.synced);
+                }
             }
             Ok(())
         })

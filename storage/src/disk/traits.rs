@@ -21,6 +21,8 @@ pub trait Disk: Send + Sync + 'static {
     fn open(&self, path: &Path, mode: Mode) -> Result<Box<dyn File>, DiskError>;
     /// Renames within a file system, over an existing file.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
+    /// Gives a file a second name, which must be free.
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
     /// Removes a file; one that does not exist is fine.
     fn remove(&self, path: &Path) -> Result<(), DiskError>;
     /// Names in a folder, sorted; a missing folder has none.

@@ -33,16 +33,20 @@ impl Index {
         match Index::try_open(folder) {
             Ok(index) => Ok(index),
             Err(error) => {
-                let aside = folder.with_extension("damaged");
                 tracing::warn!(
-                    %error, folder = %folder.display(), aside = %aside.display(),
-                    "the index does not open: it is set aside and rebuilt from the log"
+                    %error, folder = %folder.display(),
+                    "the index does not open: it is set aside and made again"
                 );
-                set_aside(folder, &aside)
-                    .map_err(|source| IndexError::SetAside { folder: folder.to_owned(), source })?;
-                Index::try_open(folder)
+                Index::begin_anew(folder)
             }
         }
+    }
+
+    /// Sets what is there aside, under `index.damaged`, and begins an empty index.
+    pub fn begin_anew(folder: &Path) -> Result<Index, IndexError> {
+        set_aside(folder, &folder.with_extension("damaged"))
+            .map_err(|source| IndexError::SetAside { folder: folder.to_owned(), source })?;
+        Index::try_open(folder)
     }
 
     fn try_open(folder: &Path) -> Result<Index, IndexError> {
@@ -81,6 +85,11 @@ impl Index {
     /// All records up to this one are indexed.
     pub fn indexed(&self) -> Lsn {
         Lsn(self.indexed.load(Ordering::Acquire))
+    }
+
+    /// Bytes of its files.
+    pub fn file_bytes(&self) -> u64 {
+        self.database.disk_space().unwrap_or(0)
     }
 
     /// Indexes blocks of the log, and remembers that everything up to `upto` is indexed.
@@ -153,5 +162,8 @@ fn set_aside(folder: &Path, aside: &Path) -> std::io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     #[expect(clippy::disallowed_methods, reason = "the engine's folder is not on our disk trait")]
-    std::fs::rename(folder, aside)
+    match std::fs::rename(folder, aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

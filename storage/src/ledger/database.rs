@@ -1,6 +1,7 @@
 //! The open ledger: its tables, and the transactions that change them.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -9,7 +10,7 @@ use crate::model::ChainName;
 
 use super::backend::Backend;
 use super::value::{from_bytes, to_bytes};
-use super::{ChainFacts, Cursor, LedgerError, Part};
+use super::{ChainFacts, Cursor, LedgerError, Part, Quarantine};
 
 /// The ledger's file in the data folder.
 pub const FILE_NAME: &str = "ledger.redb";
@@ -20,41 +21,40 @@ const CHAINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("chains");
 const PARTS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("parts");
 const CURSORS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("cursors");
 const PARKED: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("parked");
+const QUARANTINE: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("quarantine");
 const EPOCH: &str = "epoch";
+const RESTORED: &str = "restored";
 
 /// The open ledger.
 pub struct Ledger {
-    database: Database,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// Empty only while it is opened anew after the disk failed.
+    database: RwLock<Option<Database>>,
 }
 
 impl Ledger {
     /// Opens or makes the ledger of a data folder.
-    pub fn open(disk: &dyn Disk, data_dir: &Path) -> Result<Ledger, LedgerError> {
+    pub fn open(disk: &Arc<dyn Disk>, data_dir: &Path) -> Result<Ledger, LedgerError> {
         let path = data_dir.join(FILE_NAME);
-        if let Some(backend) = Backend::open(disk, &path)? {
-            return Ledger::with_backend(backend, path);
+        if Backend::open(disk.as_ref(), &path)?.is_none() {
+            // A crash while redb lays out a new file would leave one that never opens.
+            let temporary = path.with_extension("tmp");
+            let backend = Backend::create(disk.as_ref(), &temporary)?;
+            drop(open_database(backend, &temporary)?);
+            disk.rename(&temporary, &path)?;
+            disk.sync_folder(data_dir)?;
         }
-        // A crash while redb lays out a new file would leave one that never opens.
-        let temporary = path.with_extension("tmp");
-        drop(Ledger::with_backend(Backend::create(disk, &temporary)?, temporary.clone())?);
-        disk.rename(&temporary, &path)?;
-        disk.sync_folder(data_dir)?;
-        Ledger::with_backend(Backend::existing(disk, &path)?, path)
-    }
-
-    fn with_backend(backend: Backend, path: PathBuf) -> Result<Ledger, LedgerError> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = builder
-            .create_with_backend(backend)
-            .map_err(|source| LedgerError::Open { path, source: Box::new(source) })?;
-        let ledger = Ledger { database };
+        let database = open_database(Backend::existing(disk.as_ref(), &path)?, &path)?;
+        let database = RwLock::new(Some(database));
+        let ledger = Ledger { disk: disk.clone(), path, database };
         ledger.write(|transaction| {
             transaction.open_table(INSTANCE)?;
             transaction.open_table(CHAINS)?;
             transaction.open_table(PARTS)?;
             transaction.open_table(CURSORS)?;
             transaction.open_table(PARKED)?;
+            transaction.open_table(QUARANTINE)?;
             Ok(())
         })?;
         Ok(ledger)
@@ -64,12 +64,39 @@ impl Ledger {
         &self,
         act: impl FnOnce(&redb::WriteTransaction) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        transaction.set_two_phase_commit(true);
-        let result = act(&transaction)?;
-        transaction.commit()?;
-        Ok(result)
+        let result = {
+            let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            let database = database.as_ref().ok_or(LedgerError::Closed)?;
+            write_to(database, act)
+        };
+        if result.as_ref().is_err_and(LedgerError::is_of_disk) {
+            self.reopen();
+        }
+        result
+    }
+
+    fn read(&self) -> Result<redb::ReadTransaction, LedgerError> {
+        {
+            let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(database) = database.as_ref() {
+                return Ok(database.begin_read()?);
+            }
+        }
+        self.reopen();
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(database.as_ref().ok_or(LedgerError::Closed)?.begin_read()?)
+    }
+
+    /// redb refuses everything after a failed call of the disk; what it had made durable is in
+    /// its file, and is opened again.
+    fn reopen(&self) {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        drop(database.take());
+        let backend = Backend::existing(self.disk.as_ref(), &self.path).map_err(LedgerError::from);
+        match backend.and_then(|backend| open_database(backend, &self.path)) {
+            Ok(opened) => *database = Some(opened),
+            Err(error) => tracing::warn!(%error, "the ledger does not open yet"),
+        }
     }
 
     /// Counts this start of the instance: the number of starts so far.
@@ -88,7 +115,7 @@ impl Ledger {
 
     /// All chains that this folder holds.
     pub fn chains(&self) -> Result<Vec<ChainFacts>, LedgerError> {
-        let table = self.database.begin_read()?.open_table(CHAINS)?;
+        let table = self.read()?.open_table(CHAINS)?;
         let mut chains = Vec::new();
         for entry in table.iter()? {
             let (name, bytes) = entry?;
@@ -99,7 +126,7 @@ impl Ledger {
 
     /// What is known of a chain.
     pub fn chain(&self, name: &ChainName) -> Result<Option<ChainFacts>, LedgerError> {
-        let table = self.database.begin_read()?.open_table(CHAINS)?;
+        let table = self.read()?.open_table(CHAINS)?;
         let found = table.get(name.as_str())?;
         found.map(|bytes| from_bytes(name.as_str(), bytes.value())).transpose()
     }
@@ -113,11 +140,20 @@ impl Ledger {
         })
     }
 
-    /// Records sealed parts and what a restart has to replay after them, together.
-    pub fn add_parts(&self, facts: &ChainFacts, parts: &[Part]) -> Result<(), LedgerError> {
+    /// Puts parts in place of others and sets what a restart has to replay, together: nobody sees
+    /// both or neither.
+    pub fn change_parts(
+        &self,
+        facts: &ChainFacts,
+        removed: &[Part],
+        added: &[Part],
+    ) -> Result<(), LedgerError> {
         self.write(|transaction| {
             let mut table = transaction.open_table(PARTS)?;
-            for part in parts {
+            for part in removed {
+                table.remove((facts.name.as_str(), part.path.as_str()))?;
+            }
+            for part in added {
                 let bytes = to_bytes(part)?;
                 table.insert((facts.name.as_str(), part.path.as_str()), bytes.as_slice())?;
             }
@@ -127,36 +163,74 @@ impl Ledger {
         })
     }
 
-    /// Forgets parts, so that their blocks count as unsealed.
-    pub fn remove_parts(&self, facts: &ChainFacts, parts: &[Part]) -> Result<(), LedgerError> {
+    /// Remembers a damaged place; whether it was not known before.
+    pub fn quarantine(&self, chain: &ChainName, found: &Quarantine) -> Result<bool, LedgerError> {
+        let key = format!("{:020} {}", found.first.0, found.file);
         self.write(|transaction| {
-            let mut table = transaction.open_table(PARTS)?;
-            for part in parts {
-                table.remove((facts.name.as_str(), part.path.as_str()))?;
+            let mut table = transaction.open_table(QUARANTINE)?;
+            if table.get((chain.as_str(), key.as_str()))?.is_some() {
+                return Ok(false);
             }
-            let mut chains = transaction.open_table(CHAINS)?;
-            chains.insert(facts.name.as_str(), to_bytes(facts)?.as_slice())?;
+            let bytes = to_bytes(found)?;
+            table.insert((chain.as_str(), key.as_str()), bytes.as_slice())?;
+            Ok(true)
+        })
+    }
+
+    /// All damaged places of a chain that were found, in order of the log.
+    pub fn quarantined(&self, chain: &ChainName) -> Result<Vec<Quarantine>, LedgerError> {
+        self.list(QUARANTINE, chain.as_str())
+    }
+
+    /// Says where a restored folder comes from.
+    pub fn set_restored(&self, from: &str) -> Result<(), LedgerError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(INSTANCE)?;
+            table.insert(RESTORED, to_bytes(&from)?.as_slice())?;
             Ok(())
         })
     }
 
-    /// A chain's parts, by path.
-    pub fn parts(&self, chain: &ChainName) -> Result<Vec<Part>, LedgerError> {
-        let table = self.database.begin_read()?.open_table(PARTS)?;
-        let mut parts = Vec::new();
-        for entry in table.range((chain.as_str(), "")..)? {
+    /// Where a restored folder comes from.
+    pub fn restored(&self) -> Result<Option<String>, LedgerError> {
+        let table = self.read()?.open_table(INSTANCE)?;
+        let found = table.get(RESTORED)?;
+        found.map(|bytes| from_bytes(RESTORED, bytes.value())).transpose()
+    }
+
+    /// The number of starts so far.
+    pub fn epoch(&self) -> Result<u64, LedgerError> {
+        let table = self.read()?.open_table(INSTANCE)?;
+        let found = table.get(EPOCH)?;
+        Ok(found.map(|bytes| from_bytes(EPOCH, bytes.value())).transpose()?.unwrap_or(0))
+    }
+
+    /// Values under all keys that begin with a name.
+    fn list<T: serde::de::DeserializeOwned>(
+        &self,
+        table: TableDefinition<'_, (&'static str, &'static str), &'static [u8]>,
+        name: &str,
+    ) -> Result<Vec<T>, LedgerError> {
+        let table = self.read()?.open_table(table)?;
+        let mut found = Vec::new();
+        for entry in table.range((name, "")..)? {
             let (key, bytes) = entry?;
-            if key.value().0 != chain.as_str() {
+            if key.value().0 != name {
                 break;
             }
-            parts.push(from_bytes(key.value().1, bytes.value())?);
+            found.push(from_bytes(key.value().1, bytes.value())?);
         }
-        Ok(parts)
+        Ok(found)
+    }
+
+    /// A chain's parts, by path.
+    pub fn parts(&self, chain: &ChainName) -> Result<Vec<Part>, LedgerError> {
+        self.list(PARTS, chain.as_str())
     }
 
     /// An exporter's cursor on a chain.
     pub fn cursor(&self, exporter: &str, chain: &ChainName) -> Result<Option<Cursor>, LedgerError> {
-        let table = self.database.begin_read()?.open_table(CURSORS)?;
+        let table = self.read()?.open_table(CURSORS)?;
         let found = table.get((exporter, chain.as_str()))?;
         found.map(|bytes| from_bytes(exporter, bytes.value())).transpose()
     }
@@ -177,7 +251,7 @@ impl Ledger {
 
     /// All cursors: exporter, chain, position.
     pub fn cursors(&self) -> Result<Vec<(String, String, Cursor)>, LedgerError> {
-        let table = self.database.begin_read()?.open_table(CURSORS)?;
+        let table = self.read()?.open_table(CURSORS)?;
         let mut cursors = Vec::new();
         for entry in table.iter()? {
             let (key, bytes) = entry?;
@@ -199,7 +273,7 @@ impl Ledger {
 
     /// Rows that were set aside for an exporter: identity and reason.
     pub fn parked(&self, exporter: &str) -> Result<Vec<(String, String)>, LedgerError> {
-        let table = self.database.begin_read()?.open_table(PARKED)?;
+        let table = self.read()?.open_table(PARKED)?;
         let mut parked = Vec::new();
         for entry in table.range((exporter, "")..)? {
             let (key, bytes) = entry?;
@@ -211,4 +285,24 @@ impl Ledger {
         }
         Ok(parked)
     }
+}
+
+fn open_database(backend: Backend, path: &Path) -> Result<Database, LedgerError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+        .create_with_backend(backend)
+        .map_err(|source| LedgerError::Open { path: path.to_owned(), source: Box::new(source) })
+}
+
+fn write_to<T>(
+    database: &Database,
+    act: impl FnOnce(&redb::WriteTransaction) -> Result<T, LedgerError>,
+) -> Result<T, LedgerError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_two_phase_commit(true);
+    let result = act(&transaction)?;
+    transaction.commit()?;
+    Ok(result)
 }

@@ -19,6 +19,9 @@ pub enum LedgerError {
         #[source]
         source: Box<redb::DatabaseError>,
     },
+    /// The disk failed, and it could not be opened again yet.
+    #[error("the ledger waits for the disk")]
+    Closed,
     /// A transaction could not be begun.
     #[error("the ledger cannot begin a transaction")]
     Begin(#[from] Box<redb::TransactionError>),
@@ -53,6 +56,32 @@ pub enum LedgerError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+impl LedgerError {
+    /// Whether the disk is to blame: redb has to be opened again, and the call can be repeated.
+    pub fn is_of_disk(&self) -> bool {
+        let is_io = |error: &redb::StorageError| {
+            matches!(error, redb::StorageError::Io(_) | redb::StorageError::PreviousIo)
+        };
+        match self {
+            LedgerError::Disk(_) | LedgerError::Closed => true,
+            LedgerError::Begin(error) => {
+                matches!(error.as_ref(), redb::TransactionError::Storage(error) if is_io(error))
+            }
+            LedgerError::Table(error) => {
+                matches!(error.as_ref(), redb::TableError::Storage(error) if is_io(error))
+            }
+            LedgerError::Storage(error) => is_io(error),
+            LedgerError::Commit(error) => {
+                matches!(error.as_ref(), redb::CommitError::Storage(error) if is_io(error))
+            }
+            LedgerError::Open { .. }
+            | LedgerError::Durability(_)
+            | LedgerError::Version { .. }
+            | LedgerError::Value { .. } => false,
+        }
+    }
 }
 
 macro_rules! boxed {

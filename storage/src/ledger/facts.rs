@@ -2,7 +2,7 @@
 
 use alloy_primitives::B256;
 
-use crate::model::{BlockRef, ChainName, Lsn};
+use crate::model::{BlockRange, BlockRanges, BlockRef, ChainName, Lsn};
 
 /// What a restart must know of a chain before it reads the log.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -17,6 +17,9 @@ pub struct ChainFacts {
     pub sealed: Lsn,
     /// The highest final block that was sealed, with its parent and time.
     pub anchor: Option<Anchor>,
+    /// Blocks that retention removed: they are no gap.
+    #[serde(default)]
+    pub forgotten: BlockRanges,
 }
 
 /// A final block that later blocks link to.
@@ -30,4 +33,25 @@ pub struct Anchor {
     pub timestamp: u64,
     /// Its record.
     pub lsn: Lsn,
+}
+
+/// A damaged place: of the log, where records cannot be read, or a part.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Quarantine {
+    /// The first record that is lost.
+    pub first: Lsn,
+    /// The last.
+    pub last: Lsn,
+    /// The file, as a path below the data folder.
+    pub file: String,
+    /// Where in the file the damage begins.
+    pub offset: u64,
+    /// What is wrong there.
+    pub damage: String,
+    /// The block, when the record's head could be read.
+    pub block: Option<BlockRef>,
+    /// Numbers that are missing because of it, as far as that is known; they are fetched again.
+    pub blocks: Vec<BlockRange>,
+    /// When it was found, seconds since 1970-01-01 UTC.
+    pub found_at: u64,
 }

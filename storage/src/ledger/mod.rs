@@ -14,5 +14,5 @@ mod value;
 pub use cursor::Cursor;
 pub use database::{FILE_NAME, Ledger};
 pub use error::LedgerError;
-pub use facts::{Anchor, ChainFacts};
+pub use facts::{Anchor, ChainFacts, Quarantine};
 pub use part::Part;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 
-use super::{Block, BlockRef, Lane, Lsn, Verified};
+use super::{Block, BlockRef, Lane, Lsn, Origin, Verified};
 
 /// Kind of an event, as in the log, in topics' `op` header and in the `chain_events` table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -52,6 +52,8 @@ pub struct EventHead {
     pub timestamp: u64,
     /// What was proved.
     pub verified: Verified,
+    /// By whom it was given, and when it was proved.
+    pub origin: Origin,
 }
 
 /// An event to be appended.
@@ -65,6 +67,8 @@ pub enum ChainEvent {
         lane: Lane,
         /// What was proved.
         verified: Verified,
+        /// By whom it was given, and when it was proved.
+        origin: Origin,
     },
     /// The highest canonical block is orphaned.
     Reverted(BlockRef),

@@ -7,6 +7,7 @@ mod event;
 mod header;
 pub mod json;
 mod object;
+mod origin;
 mod ranges;
 mod receipt;
 mod transaction;
@@ -21,6 +22,7 @@ pub use event::{ChainEvent, EventHead, Op, OwnedEvent};
 pub use header::{Header, HeaderKey, HeaderLinks};
 pub use json::Extra;
 pub use object::{Linked, Object, restore_extra};
+pub use origin::{Origin, PROVIDER_BYTES_MAX, Provider};
 pub use ranges::BlockRanges;
 pub use receipt::{Log, LogKey, LogLinks, Logs, Receipt, ReceiptKey, ReceiptLinks};
 pub use transaction::{

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::BlockRange;
 
 /// Numbers in as few ranges as possible.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "Vec<BlockRange>", from = "Vec<BlockRange>")]
 pub struct BlockRanges {
     /// First number to last number; neighbours are joined.
     ranges: BTreeMap<u64, u64>,
@@ -36,6 +37,20 @@ impl BlockRanges {
         self.ranges.split_off(&first);
         if let Some((_, end)) = self.ranges.range_mut(..first).next_back() {
             *end = (*end).min(first.saturating_sub(1));
+        }
+    }
+
+    /// Takes the numbers of a range out of the set.
+    pub fn remove(&mut self, range: BlockRange) {
+        let above = range.last.checked_add(1).and_then(|next| {
+            let (_, end) = self.ranges.range(..next).next_back()?;
+            BlockRange::new(next, *end)
+        });
+        let rest = range.last.checked_add(1).map(|next| self.ranges.split_off(&next));
+        self.remove_from(range.first);
+        self.ranges.extend(rest.unwrap_or_default());
+        if let Some(above) = above {
+            self.insert(above);
         }
     }
 
@@ -73,6 +88,18 @@ impl BlockRanges {
     }
 }
 
+impl From<Vec<BlockRange>> for BlockRanges {
+    fn from(ranges: Vec<BlockRange>) -> BlockRanges {
+        ranges.into_iter().collect()
+    }
+}
+
+impl From<BlockRanges> for Vec<BlockRange> {
+    fn from(ranges: BlockRanges) -> Vec<BlockRange> {
+        ranges.iter().collect()
+    }
+}
+
 impl FromIterator<BlockRange> for BlockRanges {
     fn from_iter<I: IntoIterator<Item = BlockRange>>(ranges: I) -> BlockRanges {
         let mut set = BlockRanges::default();
@@ -105,6 +132,12 @@ mod tests {
         assert_eq!(set.missing(range(36, 38)), [range(36, 38)]);
         assert_eq!(set.count(), 8 + 16 + 1);
         assert!(set.contains(5) && set.contains(40) && !set.contains(13) && !set.contains(4));
+        let mut less = set.clone();
+        less.remove(range(8, 22));
+        less.remove(range(40, 41));
+        assert_eq!(less.iter().collect::<Vec<_>>(), [range(5, 7), range(23, 35)]);
+        less.remove(range(6, 6));
+        assert_eq!(less.iter().collect::<Vec<_>>(), [range(5, 5), range(7, 7), range(23, 35)]);
         set.remove_from(22);
         assert_eq!(set.iter().collect::<Vec<_>>(), [range(5, 12), range(20, 21)]);
     }

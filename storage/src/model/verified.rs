@@ -39,6 +39,13 @@ impl Verified {
         self.0 & other.0 == other.0
     }
 
+    /// The set that a text names, as [`fmt::Display`] writes it; unknown names are left out.
+    pub fn parse(text: &str) -> Verified {
+        let known = |name| Self::NAMES.into_iter().find(|(_, known)| *known == name);
+        let proofs = text.split('+').filter_map(known).map(|(proof, _)| proof);
+        proofs.fold(Verified::default(), Verified::with)
+    }
+
     /// The names of the proofs, in a fixed order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().filter(move |(proof, _)| self.has(*proof)).map(|(_, name)| name)

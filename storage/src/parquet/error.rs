@@ -1,10 +1,14 @@
-//! Why a part cannot be sealed.
+//! Why a part cannot be sealed or read.
 
 use crate::disk::DiskError;
 use crate::model::{BlockRange, Lsn};
-use crate::wal;
+use crate::tables::ReadError;
 
-/// Why a part cannot be sealed. Nothing of it is in the manifest, and the next try starts anew.
+/// Why a block that is to be sealed cannot be read.
+pub type BlockReadError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a part cannot be sealed or read. Nothing of an unsealed one is in the manifest, and the next
+/// try starts anew.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
     /// The disk said no.
@@ -17,7 +21,7 @@ pub enum PartError {
         range: BlockRange,
         /// Why.
         #[source]
-        source: wal::Error,
+        source: BlockReadError,
     },
     /// A record that should be a block is none.
     #[error("record {lsn} holds no block")]
@@ -25,8 +29,17 @@ pub enum PartError {
         /// The record.
         lsn: Lsn,
     },
+    /// The rows of a part are no blocks.
+    #[error("the part {path} holds no whole blocks")]
+    Rows {
+        /// The part of `blocks`.
+        path: String,
+        /// Why.
+        #[source]
+        source: ReadError,
+    },
     /// The Parquet writer or reader failed.
-    #[error("the part {path} cannot be written")]
+    #[error("the part {path} cannot be written or read")]
     Parquet {
         /// The part.
         path: String,

@@ -2,14 +2,19 @@
 //! `storage/README.md`; any Parquet reader can use the files without help.
 
 mod error;
+mod merge;
 mod path;
 mod plan;
+mod read;
 mod seal;
 mod sink;
+mod writer;
 
-pub use error::PartError;
+pub use error::{BlockReadError, PartError};
+pub use merge::{MergeRequest, merge};
 pub use path::{PartName, folder_of};
 pub use plan::{Grid, Sealable, plan};
+pub use read::{PartOf, PartReader, lsns_of};
 pub use seal::{ReadBlock, SealRequest, seal};
 
 #[cfg(test)]

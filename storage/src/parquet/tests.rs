@@ -24,6 +24,7 @@ fn heads(numbers: impl IntoIterator<Item = u64>, block_time: u64) -> Vec<EventHe
         parent_hash: alloy_primitives::B256::ZERO,
         timestamp: number * block_time,
         verified: Verified::default(),
+        origin: crate::model::Origin::default(),
     };
     numbers.into_iter().map(head).collect()
 }

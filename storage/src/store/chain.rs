@@ -9,10 +9,13 @@ use crate::disk::Disk;
 use crate::index::Index;
 use crate::ledger::{ChainFacts, Ledger};
 use crate::model::{ChainName, Lsn};
-use crate::parquet::Grid;
+use crate::parquet::{Grid, PartReader};
 use crate::wal::{self, Log, Writer};
 
+use super::lookup::ReadAhead;
 use super::recent::RecentBlocks;
+use super::replaced::Replaced;
+use super::replay::replay;
 use super::{ChainState, DataDir, StoreError};
 
 /// How a chain is kept.
@@ -52,10 +55,15 @@ pub struct Chain {
     pub(super) core: Mutex<Core>,
     /// What readers see: never ahead of what is durable.
     pub(super) state: RwLock<ChainState>,
-    pub(super) index: Option<Index>,
+    pub(super) index: RwLock<Option<Arc<Index>>>,
+    pub(super) index_folder: PathBuf,
     pub(super) recent: RecentBlocks,
+    pub(super) parts: PartReader,
+    pub(super) read_ahead: ReadAhead,
+    pub(super) replaced: Replaced,
     pub(super) durable: watch::Sender<Lsn>,
     pub(super) sealed: watch::Sender<Lsn>,
+    pub(super) paused: watch::Sender<Option<String>>,
 }
 
 impl Chain {
@@ -67,25 +75,8 @@ impl Chain {
         options: ChainOptions,
     ) -> Result<Chain, StoreError> {
         let ledger = data_dir.ledger().clone();
-        let facts = match ledger.chain(name)? {
-            Some(facts) if facts.chain_id != chain_id => {
-                let (chain, found) = (name.clone(), facts.chain_id);
-                return Err(StoreError::ChainId { chain, found, asked: chain_id });
-            }
-            Some(facts) => facts,
-            None => {
-                let facts = ChainFacts {
-                    name: name.clone(),
-                    chain_id,
-                    replay_from: Lsn(1),
-                    sealed: Lsn::ZERO,
-                    anchor: None,
-                };
-                ledger.set_chain(&facts)?;
-                facts
-            }
-        };
-        let facts = super::sealing::drop_lost_parts(data_dir, facts)?;
+        let facts = facts_of(&ledger, name, chain_id)?;
+        let facts = super::damage::drop_lost_parts(data_dir, facts)?;
         let mut acknowledged = facts.sealed;
         for (_, chain, cursor) in ledger.cursors()? {
             if chain == name.as_str() {
@@ -95,10 +86,10 @@ impl Chain {
         let folder = data_dir.wal_folder(name);
         let writer = wal::open(data_dir.disk(), &folder, chain_id, options.wal, acknowledged)?;
         let log = writer.log().clone();
-        let state = replay(&log, &facts, ledger.parts(name)?)?;
-        let index =
-            if options.has_index { Some(Index::open(&data_dir.index_folder(name))?) } else { None };
-        Ok(Chain {
+        let state = replay(&log, &ledger, &facts, ledger.parts(name)?)?;
+        let index_folder = data_dir.index_folder(name);
+        let index = options.has_index.then(|| Index::open(&index_folder).map(Arc::new));
+        let chain = Chain {
             name: name.clone(),
             chain_id,
             options,
@@ -107,12 +98,19 @@ impl Chain {
             ledger,
             durable: watch::Sender::new(log.durable()),
             sealed: watch::Sender::new(facts.sealed),
+            paused: watch::Sender::new(None),
             log,
             core: Mutex::new(Core { writer, ahead: state.clone() }),
             state: RwLock::new(state),
-            index,
+            index: RwLock::new(index.transpose()?),
+            index_folder,
             recent: RecentBlocks::default(),
-        })
+            parts: PartReader::new(data_dir.disk().clone(), data_dir.path().to_owned()),
+            read_ahead: ReadAhead::default(),
+            replaced: Replaced::default(),
+        };
+        chain.note_holes()?;
+        Ok(chain)
     }
 
     /// Name in paths, topics and metrics.
@@ -144,18 +142,52 @@ impl Chain {
     pub fn with_state<T>(&self, look: impl FnOnce(&ChainState) -> T) -> T {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Lets nothing more into the log for a reason, or lets it in again (INV-10).
+    pub fn pause(&self, reason: Option<String>) {
+        self.paused.send_if_modified(|paused| {
+            let is_new = *paused != reason;
+            *paused = reason;
+            is_new
+        });
+    }
+
+    /// Why nothing more is let into the log.
+    pub fn paused(&self) -> Option<String> {
+        self.paused.borrow().clone()
+    }
+
+    /// What the ledger has to know of the chain when it stands like this.
+    pub(super) fn facts(&self, state: &ChainState, sealed: Lsn) -> ChainFacts {
+        ChainFacts {
+            name: self.name.clone(),
+            chain_id: self.chain_id,
+            replay_from: state.replay_from(),
+            sealed: sealed.max(*self.sealed.borrow()),
+            anchor: state.anchor(),
+            forgotten: state.forgotten().clone(),
+        }
+    }
 }
 
-/// The state after the log, from what is sealed on.
-fn replay(
-    log: &Log,
-    facts: &ChainFacts,
-    parts: Vec<crate::ledger::Part>,
-) -> Result<ChainState, StoreError> {
-    let mut state = ChainState::new(parts, facts.anchor);
-    for lsn in facts.replay_from.max(log.first()).0..=log.durable().0 {
-        state.apply(log.head(Lsn(lsn))?);
+fn facts_of(ledger: &Ledger, name: &ChainName, chain_id: u64) -> Result<ChainFacts, StoreError> {
+    match ledger.chain(name)? {
+        Some(facts) if facts.chain_id != chain_id => {
+            let (chain, found) = (name.clone(), facts.chain_id);
+            Err(StoreError::ChainId { chain, found, asked: chain_id })
+        }
+        Some(facts) => Ok(facts),
+        None => {
+            let facts = ChainFacts {
+                name: name.clone(),
+                chain_id,
+                replay_from: Lsn(1),
+                sealed: Lsn::ZERO,
+                anchor: None,
+                forgotten: crate::model::BlockRanges::default(),
+            };
+            ledger.set_chain(&facts)?;
+            Ok(facts)
+        }
     }
-    state.reaches(log.durable());
-    Ok(state)
 }

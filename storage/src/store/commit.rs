@@ -16,6 +16,10 @@ impl Chain {
         &self,
         groups: Vec<Vec<Record>>,
     ) -> Vec<Result<Option<RangeInclusive<Lsn>>, AppendError>> {
+        if let Some(reason) = self.paused() {
+            let refused = || Err(AppendError::Paused { reason: reason.clone() });
+            return groups.iter().map(|_| refused()).collect();
+        }
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let core = &mut *core;
         let mut next = core.writer.next_lsn();

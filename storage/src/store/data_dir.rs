@@ -8,7 +8,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::model::ChainName;
 
 /// The format of the folder as a whole.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_PREFIX: &str = "headwater data folder, format ";
@@ -86,12 +86,12 @@ impl DataDir {
         disk: Arc<dyn Disk>,
         lock: Option<FolderLock>,
     ) -> Result<DataDir, OpenError> {
-        check_format(disk.as_ref(), path)?;
-        if !disk.list(path)?.iter().any(|name| name == FORMAT_FILE) {
+        // Earlier formats are read as they are; what is written from here on is today's.
+        if check_format(disk.as_ref(), path)? != Some(FORMAT_VERSION) {
             let text = format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n");
             disk::write_file(disk.as_ref(), &path.join(FORMAT_FILE), text.as_bytes())?;
         }
-        let ledger = Arc::new(Ledger::open(disk.as_ref(), path)?);
+        let ledger = Arc::new(Ledger::open(&disk, path)?);
         Ok(DataDir { path: path.to_owned(), disk, ledger, _lock: lock })
     }
 
@@ -121,7 +121,8 @@ impl DataDir {
     }
 }
 
-fn check_format(disk: &dyn Disk, path: &Path) -> Result<(), OpenError> {
+/// The folder's format; none for an empty folder.
+fn check_format(disk: &dyn Disk, path: &Path) -> Result<Option<u32>, OpenError> {
     let bytes = match disk::read_file(disk, &path.join(FORMAT_FILE)) {
         Ok(bytes) => bytes,
         Err(error) if error.is_missing() => {
@@ -129,7 +130,7 @@ fn check_format(disk: &dyn Disk, path: &Path) -> Result<(), OpenError> {
             let names = disk.list(path)?;
             let ours = ["LOCK", "FORMAT.tmp"];
             if names.iter().all(|name| ours.contains(&name.as_str())) {
-                return Ok(());
+                return Ok(None);
             }
             return Err(OpenError::Foreign { path: path.to_owned() });
         }
@@ -141,7 +142,7 @@ fn check_format(disk: &dyn Disk, path: &Path) -> Result<(), OpenError> {
         Some(found) if found > FORMAT_VERSION => {
             Err(OpenError::Newer { path: path.to_owned(), found })
         }
-        Some(_) => Ok(()),
+        Some(found) => Ok(Some(found)),
         None => Err(OpenError::Foreign { path: path.to_owned() }),
     }
 }

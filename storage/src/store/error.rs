@@ -35,6 +35,14 @@ pub enum Violation {
         /// The block.
         block: BlockRef,
     },
+    /// Another block in the place of one whose content is lost.
+    #[error("block {block} cannot take the place of {lost}, which was logged and is lost")]
+    NotTheLost {
+        /// The block.
+        block: BlockRef,
+        /// The lost one.
+        lost: BlockRef,
+    },
     /// Only the head can be reverted.
     #[error("block {block} is not the head, so it cannot be reverted")]
     NotHead {
@@ -64,6 +72,12 @@ pub enum AppendError {
     /// The log could not be written.
     #[error("the log cannot be written")]
     Log(#[source] Arc<wal::Error>),
+    /// Nothing is let in for now.
+    #[error("the log is paused: {reason}")]
+    Paused {
+        /// Why.
+        reason: String,
+    },
     /// The committer has stopped.
     #[error("the log is closed")]
     Closed,
@@ -76,12 +90,13 @@ impl AppendError {
             AppendError::Log(error) => match error.as_ref() {
                 wal::Error::Disk(error) => error.is_failed_sync(),
                 wal::Error::Damaged { .. }
+                | wal::Error::Lost { .. }
                 | wal::Error::Version { .. }
                 | wal::Error::ForeignChain { .. }
                 | wal::Error::Decode { .. }
                 | wal::Error::Unknown { .. } => true,
             },
-            AppendError::Violation(_) | AppendError::Closed => false,
+            AppendError::Violation(_) | AppendError::Paused { .. } | AppendError::Closed => false,
         }
     }
 }
@@ -117,4 +132,18 @@ pub enum StoreError {
         /// What was asked for.
         asked: u64,
     },
+}
+
+/// An error and its causes in one line.
+pub fn error_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
+    }
+    text
 }

@@ -37,6 +37,7 @@ impl Chain {
             (state.last(), tail, events, state.parts().clone())
         });
         events.sort_by_key(|head| head.lsn);
+        self.replaced.lent(&parts);
         Snapshot {
             chain: self.name.clone(),
             chain_id: self.chain_id,

@@ -1,12 +1,12 @@
 //! Where a chain stands after its log: a pure fold over events, checked before each is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alloy_primitives::B256;
 
 use crate::ledger::{Anchor, Part};
-use crate::model::{BlockRange, BlockRanges, BlockRef, EventHead, Lane, Lsn, Op};
+use crate::model::{BlockRange, BlockRanges, BlockRef, EventHead, Lane, Lsn, Op, Origin, Verified};
 use crate::tables::Table;
 
 use super::Violation;
@@ -26,6 +26,12 @@ pub struct ChainState {
     events: BTreeMap<u64, Vec<EventHead>>,
     /// Canonical unsealed blocks.
     canonical: BTreeMap<u64, EventHead>,
+    /// Numbers of those whose content cannot be read: they are fetched again.
+    lost: BTreeSet<u64>,
+    /// Blocks that were applied and whose retraction is lost: it is told again.
+    stale: Vec<BlockRef>,
+    /// Blocks that retention removed: nobody misses them.
+    forgotten: BlockRanges,
     /// The highest block of the live lane.
     head: Option<EventHead>,
     /// The highest final block of the live lane.
@@ -37,16 +43,13 @@ impl ChainState {
     pub(super) fn new(parts: Vec<Part>, anchor: Option<Anchor>) -> ChainState {
         let mut state = ChainState { anchor, ..ChainState::default() };
         state.seal(parts);
-        state.head = anchor.map(|anchor| EventHead {
-            lsn: anchor.lsn,
-            op: Op::Applied,
-            lane: Lane::Live,
-            block: anchor.block,
-            parent_hash: anchor.parent_hash,
-            timestamp: anchor.timestamp,
-            verified: crate::model::Verified::default(),
-        });
+        state.head = anchor.as_ref().map(anchored);
         state
+    }
+
+    /// Blocks that retention removed.
+    pub(super) fn forgets(&mut self, forgotten: BlockRanges) {
+        self.forgotten = forgotten;
     }
 
     fn add_edges(&mut self, part: &Part) {
@@ -112,7 +115,7 @@ impl ChainState {
     /// All canonical blocks that are in the log or in parts.
     pub fn captured(&self) -> BlockRanges {
         let mut captured = self.sealed.clone();
-        for number in self.canonical.keys() {
+        for number in self.canonical.keys().filter(|number| !self.lost.contains(number)) {
             captured.insert(BlockRange { first: *number, last: *number });
         }
         captured
@@ -120,7 +123,38 @@ impl ChainState {
 
     /// Whether the canonical block of a number is there.
     pub fn has(&self, number: u64) -> bool {
-        self.canonical.contains_key(&number) || self.sealed.contains(number)
+        (self.canonical.contains_key(&number) && !self.lost.contains(&number))
+            || self.sealed.contains(number)
+    }
+
+    /// Whether the content of a canonical block is lost, and due to be fetched again.
+    pub fn is_lost(&self, number: u64) -> bool {
+        self.lost.contains(&number)
+    }
+
+    /// Blocks that were applied, are not canonical, and whose retraction is due.
+    pub fn stale(&self) -> &[BlockRef] {
+        &self.stale
+    }
+
+    /// Blocks that retention removed.
+    pub fn forgotten(&self) -> &BlockRanges {
+        &self.forgotten
+    }
+
+    /// The content of an unsealed record cannot be read.
+    pub(super) fn lose(&mut self, number: u64, lsn: Lsn) {
+        if self.canonical.get(&number).is_some_and(|head| head.lsn == lsn) {
+            self.lost.insert(number);
+        }
+    }
+
+    /// The part of a table that holds a number.
+    pub fn part_of(&self, table: Table, number: u64) -> Option<&Part> {
+        let after =
+            self.parts.partition_point(|part| (part.table, part.range.first) <= (table, number));
+        let part = self.parts.get(after.checked_sub(1)?)?;
+        (part.table == table && part.range.contains(number)).then_some(part)
     }
 
     /// Whether a canonical block can no longer be reverted.
@@ -151,6 +185,7 @@ impl ChainState {
         match (event.op, event.lane) {
             (Op::Applied, Lane::Live) => self.check_on_top(event),
             (Op::Applied, Lane::Backfill) => self.check_history(event),
+            (Op::Reverted, _) if self.may_take_back(block) => Ok(()),
             (Op::Reverted, _) => match &self.head {
                 Some(head) if head.block != block => Err(Violation::NotHead { block }),
                 Some(head) if self.is_final(head) => Err(Violation::Final { block }),
@@ -178,17 +213,36 @@ impl ChainState {
                 if follows {
                     return Ok(());
                 }
+                // What damage took out of the live lane comes back below the head.
+                if block.number <= head.block.number && !self.has(block.number) {
+                    return self.check_history(event);
+                }
                 Err(Violation::NotOnTop { block, head: head.block })
             }
             None => self.check_history(event),
         }
     }
 
-    /// A piece of history must be new, and link to what is captured on either side.
+    /// Whether a block can be taken back that is not the head: its retraction was lost, or what
+    /// stood on it was, and what is fetched in its place stands on another block.
+    fn may_take_back(&self, block: BlockRef) -> bool {
+        let is_below_hole = self.head.is_some_and(|head| block.number < head.block.number)
+            && !self.has(block.number + 1)
+            && self.canonical.get(&block.number).is_some_and(|known| {
+                known.block == block && known.lane == Lane::Live && !self.is_final(known)
+            });
+        is_below_hole || self.stale.contains(&block)
+    }
+
+    /// A piece of history must be new, and link to what is captured on either side; in place of
+    /// a lost block only the same comes back.
     fn check_history(&self, event: &EventHead) -> Result<(), Violation> {
         let block = event.block;
         if self.has(block.number) {
             return Err(Violation::Known { block });
+        }
+        if let Some(lost) = self.canonical.get(&block.number).filter(|lost| lost.block != block) {
+            return Err(Violation::NotTheLost { block, lost: lost.block });
         }
         let before = block.number.checked_sub(1).and_then(|number| self.hash_at(number));
         if let Some(neighbour) = before.filter(|hash| *hash != event.parent_hash) {
@@ -211,39 +265,73 @@ impl ChainState {
         }
         match (event.op, event.lane) {
             (Op::Applied, lane) => {
+                if lane == Lane::Live {
+                    self.displace(&event);
+                    let is_higher = |head: &EventHead| number >= head.block.number;
+                    if self.head.as_ref().is_none_or(is_higher) {
+                        self.head = Some(event);
+                    }
+                }
                 if !is_sealed {
                     self.canonical.insert(number, event);
-                }
-                if lane == Lane::Live {
-                    self.head = Some(event);
+                    self.lost.remove(&number);
                 }
             }
+            (Op::Reverted, _) if self.stale.contains(&event.block) => {
+                self.stale.retain(|block| *block != event.block);
+            }
             (Op::Reverted, _) => {
-                if !is_sealed {
+                if self.canonical.get(&number).is_some_and(|head| head.block == event.block) {
                     self.canonical.remove(&number);
+                    self.lost.remove(&number);
                 }
-                self.head = number.checked_sub(1).and_then(|below| self.live_at(below));
+                if self.head.is_some_and(|head| head.block == event.block) {
+                    self.head = self.live_below(number);
+                }
             }
             (Op::Finalized, _) => self.finalize(&event),
         }
     }
 
-    /// The block below a reverted one, when it is of the live lane.
-    fn live_at(&self, number: u64) -> Option<EventHead> {
-        let unsealed = self.canonical.get(&number).copied();
-        let anchored = || {
-            let anchor = self.anchor.filter(|anchor| anchor.block.number == number)?;
-            Some(EventHead {
-                lsn: anchor.lsn,
-                op: Op::Applied,
-                lane: Lane::Live,
-                block: anchor.block,
-                parent_hash: anchor.parent_hash,
-                timestamp: anchor.timestamp,
-                verified: crate::model::Verified::default(),
-            })
-        };
-        unsealed.filter(|head| head.lane == Lane::Live).or_else(anchored)
+    /// Where records are lost, retractions may be among them: what a live block does not stand
+    /// on was orphaned. Without damage nothing is displaced, since each event was checked.
+    fn displace(&mut self, event: &EventHead) {
+        let number = event.block.number;
+        let is_other = |head: &EventHead| head.lane == Lane::Live;
+        let known = self.canonical.get(&number).filter(|head| is_other(head)).copied();
+        let is_same = known.is_some_and(|known| known.block == event.block);
+        let mut displaced: Vec<EventHead> = Vec::new();
+        // The same block again is one that was lost and came back.
+        if known.is_some() && !is_same {
+            displaced.extend(self.canonical.range(number..).map(|(_, head)| *head));
+        }
+        let below = number.checked_sub(1).and_then(|below| self.canonical.get(&below));
+        displaced.extend(below.filter(|head| head.block.hash != event.parent_hash));
+        for head in displaced.into_iter().filter(is_other) {
+            self.canonical.remove(&head.block.number);
+            self.lost.remove(&head.block.number);
+            self.stale.push(head.block);
+            if self.head.is_some_and(|top| top.block == head.block) {
+                self.head = None;
+            }
+        }
+        if self.head.is_none() {
+            self.head = self.live_below(number);
+        }
+    }
+
+    /// The highest block of the live lane below a number.
+    fn live_below(&self, number: u64) -> Option<EventHead> {
+        let mut below = self.canonical.range(..number).rev().map(|(_, head)| *head);
+        let unsealed = below.find(|head| head.lane == Lane::Live);
+        let anchor = self.anchor.as_ref().filter(|anchor| anchor.block.number < number);
+        match (unsealed, anchor) {
+            (Some(head), Some(anchor)) if head.block.number < anchor.block.number => {
+                Some(anchored(anchor))
+            }
+            (Some(head), _) => Some(head),
+            (None, anchor) => anchor.map(anchored),
+        }
     }
 
     fn finalize(&mut self, event: &EventHead) {
@@ -269,8 +357,47 @@ impl ChainState {
             for number in part.range.numbers() {
                 self.events.remove(&number);
                 self.canonical.remove(&number);
+                self.lost.remove(&number);
             }
         }
-        Arc::make_mut(&mut self.parts).extend(parts);
+        self.stale.retain(|block| !self.sealed.contains(block.number));
+        let parts = self.parts.iter().cloned().chain(parts);
+        self.set_parts(parts.collect());
+    }
+
+    /// Retention removed parts; blocks whose rows of `blocks` are gone are forgotten.
+    pub(super) fn forget_parts(&mut self, removed: &[Part]) {
+        for part in removed.iter().filter(|part| part.table == Table::Blocks) {
+            self.sealed.remove(part.range);
+            self.forgotten.insert(part.range);
+        }
+        let kept = self.parts.iter().filter(|part| !removed.contains(part)).cloned();
+        self.set_parts(kept.collect());
+    }
+
+    /// Puts parts in place of others that hold the same rows.
+    pub(super) fn merge_parts(&mut self, removed: &[Part], added: Vec<Part>) {
+        let kept = self.parts.iter().filter(|part| !removed.contains(part)).cloned();
+        self.set_parts(kept.chain(added).collect());
+    }
+
+    /// Puts other parts in place of the parts; a snapshot keeps the list that it has.
+    pub(super) fn set_parts(&mut self, mut parts: Vec<Part>) {
+        parts.sort_by_key(|part| (part.table, part.range.first));
+        self.parts = Arc::new(parts);
+    }
+}
+
+/// A final block as the event that applied it.
+fn anchored(anchor: &Anchor) -> EventHead {
+    EventHead {
+        lsn: anchor.lsn,
+        op: Op::Applied,
+        lane: Lane::Live,
+        block: anchor.block,
+        parent_hash: anchor.parent_hash,
+        timestamp: anchor.timestamp,
+        verified: Verified::default(),
+        origin: Origin::default(),
     }
 }

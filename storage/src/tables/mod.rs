@@ -13,7 +13,7 @@ mod transactions;
 mod value;
 mod withdrawals;
 
-pub use chain_events::rows as event_rows;
+pub use chain_events::{read_events, rows as event_rows};
 pub use columns::LAYOUT_VERSION;
 pub use read::{ReadError, read_blocks};
 pub use table::{StoredBlock, Table};

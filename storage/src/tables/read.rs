@@ -53,7 +53,7 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
-    fn missing(&self, name: &str) -> ReadError {
+    pub(super) fn missing(&self, name: &str) -> ReadError {
         ReadError::Column { column: name.to_owned(), row: self.at }
     }
 
@@ -96,7 +96,7 @@ impl Row<'_> {
     }
 }
 
-fn rows_of(batch: &RecordBatch) -> impl Iterator<Item = Row<'_>> {
+pub(super) fn rows_of(batch: &RecordBatch) -> impl Iterator<Item = Row<'_>> {
     (0..batch.num_rows()).map(move |at| Row { batch, at })
 }
 

@@ -7,7 +7,10 @@ use crate::disk::DiskError;
 use crate::model::Lsn;
 
 /// What is wrong with the bytes at one place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Damage {
     /// Not the checksum that was written.
     #[error("the checksum does not match")]
@@ -21,9 +24,6 @@ pub enum Damage {
     /// A kind, lane or compression that does not exist.
     #[error("the kind is unknown")]
     Kind,
-    /// No segment header.
-    #[error("the segment's header is damaged")]
-    Header,
     /// Payload that does not decompress.
     #[error("the payload does not decompress")]
     Compression,
@@ -39,10 +39,8 @@ pub enum Error {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// Bytes inside of the log are wrong: not a torn tail.
-    #[error(
-        "the log is damaged at record {lsn}, offset {offset} of {}: {damage}; restore the folder \
-         from a backup, or move it away and capture again", segment.display()
-    )]
+    #[error("the log is damaged at record {lsn}, offset {offset} of {}: {damage}",
+        segment.display())]
     Damaged {
         /// The file.
         segment: PathBuf,
@@ -53,8 +51,16 @@ pub enum Error {
         /// What is wrong.
         damage: Damage,
     },
+    /// A record in a damaged place: nobody knows what it said.
+    #[error("record {lsn} is lost in a damaged place of {}", segment.display())]
+    Lost {
+        /// The record.
+        lsn: Lsn,
+        /// The file.
+        segment: PathBuf,
+    },
     /// Written by a newer program.
-    #[error("{} has log version {version}, this program knows 1: use a newer headwater",
+    #[error("{} has log version {version}, this program knows up to 2: use a newer headwater",
         segment.display())]
     Version {
         /// The file.

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 
 use crate::codec::{self, DecodeError};
-use crate::model::{Block, BlockRef, ChainEvent, EventHead, Lane, Lsn, Op, Verified};
+use crate::model::{
+    Block, BlockRef, ChainEvent, EventHead, Lane, Lsn, Op, Origin, PROVIDER_BYTES_MAX, Provider,
+    Verified,
+};
 
 use super::Damage;
-
-/// Bytes before the payload.
-pub(super) const HEAD_BYTES: usize = 120;
-/// Frames start at multiples of this.
-pub(super) const ALIGN_BYTES: u64 = 8;
+use super::layout::{HEAD_BYTES_MAX, Layout, padded};
 
 const RAW: u8 = 0;
 const ZSTD: u8 = 1;
+/// The payload was in the log and is in parts now.
+const FORGOTTEN: u8 = 2;
 const ZSTD_LEVEL: i32 = 1;
 /// No block is larger; a length above it is damage.
 const PAYLOAD_BYTES_MAX: u32 = 1 << 30;
@@ -29,6 +30,7 @@ pub struct Record {
     parent_hash: B256,
     timestamp: u64,
     verified: Verified,
+    origin: Origin,
     version: u8,
     compression: u8,
     raw_bytes: u32,
@@ -43,6 +45,8 @@ pub(super) struct FrameHead {
     /// What was durable when the frame was written: a frame at or before that cannot be torn.
     pub(super) durable: Lsn,
     pub(super) payload_bytes: u32,
+    forgotten_bytes: u32,
+    layout: Layout,
     version: u8,
     compression: u8,
     raw_bytes: u32,
@@ -53,8 +57,10 @@ impl Record {
     /// Encodes and compresses; this is where the time goes, so it runs on the caller's thread.
     pub fn new(event: &ChainEvent) -> Record {
         match event {
-            ChainEvent::Applied { block, lane, verified } => {
-                Record::applied(block, *lane, *verified)
+            ChainEvent::Applied { block, lane, verified, origin } => {
+                let mut record = Record::applied(block);
+                (record.lane, record.verified, record.origin) = (*lane, *verified, *origin);
+                record
             }
             ChainEvent::Reverted(block) => Record::bare(Op::Reverted, *block),
             ChainEvent::Finalized(block) => Record::bare(Op::Finalized, *block),
@@ -69,6 +75,7 @@ impl Record {
             parent_hash: B256::ZERO,
             timestamp: 0,
             verified: Verified::default(),
+            origin: Origin::default(),
             version: 0,
             compression: RAW,
             raw_bytes: 0,
@@ -77,26 +84,24 @@ impl Record {
         }
     }
 
-    fn applied(block: &Arc<Block>, lane: Lane, verified: Verified) -> Record {
+    fn applied(block: &Arc<Block>) -> Record {
         let mut raw = Vec::with_capacity(64 << 10);
         codec::encode_block(block, &mut raw);
+        let raw_bytes = raw.len() as u32;
         let packed = zstd::bulk::compress(&raw, ZSTD_LEVEL).ok();
         let (compression, payload) = match packed.filter(|packed| packed.len() < raw.len()) {
             Some(packed) => (ZSTD, packed),
-            None => (RAW, raw.clone()),
+            None => (RAW, raw),
         };
         Record {
-            op: Op::Applied,
-            lane,
-            block: block.block_ref(),
             parent_hash: block.header.parent_hash,
             timestamp: block.header.timestamp,
-            verified,
             version: codec::VERSION,
             compression,
-            raw_bytes: raw.len() as u32,
+            raw_bytes,
             payload,
             source: Some(block.clone()),
+            ..Record::bare(Op::Applied, block.block_ref())
         }
     }
 
@@ -110,6 +115,7 @@ impl Record {
             parent_hash: self.parent_hash,
             timestamp: self.timestamp,
             verified: self.verified,
+            origin: self.origin,
         }
     }
 
@@ -132,42 +138,27 @@ impl Record {
 
     /// Bytes of the frame, padding included.
     pub fn frame_bytes(&self) -> u64 {
-        padded(HEAD_BYTES as u64 + self.payload.len() as u64)
+        padded((HEAD_BYTES_MAX + self.payload.len()) as u64)
     }
 
     /// Appends the frame.
     pub(super) fn put(&self, lsn: Lsn, durable: Lsn, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&(self.payload.len() as u32).to_le_bytes());
-        out.extend_from_slice(&lsn.0.to_le_bytes());
-        out.extend_from_slice(&durable.0.to_le_bytes());
-        out.extend_from_slice(&self.block.number.to_le_bytes());
-        out.extend_from_slice(&self.timestamp.to_le_bytes());
-        out.extend_from_slice(self.block.hash.as_slice());
-        out.extend_from_slice(self.parent_hash.as_slice());
-        out.extend_from_slice(&self.verified.0.to_le_bytes());
-        out.extend_from_slice(&self.raw_bytes.to_le_bytes());
-        out.push(self.op as u8);
-        out.push(self.lane as u8);
-        out.push(self.version);
-        out.push(self.compression);
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.payload);
-        let checksum = crc32c::crc32c(out.get(start + 4..).unwrap_or_default());
-        if let Some(place) = out.get_mut(start..start + 4) {
-            place.copy_from_slice(&checksum.to_le_bytes());
-        }
-        out.resize(start + padded((out.len() - start) as u64) as usize, 0);
+        let head = FrameHead {
+            event: self.head(lsn),
+            durable,
+            payload_bytes: self.payload.len() as u32,
+            forgotten_bytes: 0,
+            layout: Layout::V2,
+            version: self.version,
+            compression: self.compression,
+            raw_bytes: self.raw_bytes,
+            checksum: 0,
+        };
+        head.put(&self.payload, out);
     }
 }
 
-/// Rounds up to the alignment of frames.
-pub(super) fn padded(bytes: u64) -> u64 {
-    bytes.next_multiple_of(ALIGN_BYTES)
-}
-
-fn array<const N: usize>(bytes: &[u8; HEAD_BYTES], at: usize) -> [u8; N] {
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     if let Some(from) = bytes.get(at..at + N) {
         out.copy_from_slice(from);
@@ -175,11 +166,34 @@ fn array<const N: usize>(bytes: &[u8; HEAD_BYTES], at: usize) -> [u8; N] {
     out
 }
 
+fn checksum_into(place: Option<&mut [u8]>, checksum: u32) {
+    if let Some(place) = place {
+        place.copy_from_slice(&checksum.to_le_bytes());
+    }
+}
+
 impl FrameHead {
     /// Reads a head; `None` where nothing was ever written.
-    pub(super) fn parse(bytes: &[u8; HEAD_BYTES]) -> Result<Option<FrameHead>, Damage> {
+    pub(super) fn parse(layout: Layout, bytes: &[u8]) -> Result<Option<FrameHead>, Damage> {
         if bytes.iter().all(|byte| *byte == 0) {
             return Ok(None);
+        }
+        if bytes.len() < layout.head_bytes() {
+            return Err(Damage::Length);
+        }
+        let (mut origin, mut forgotten_bytes) = (Origin::default(), 0);
+        if layout == Layout::V2 {
+            let checksum = crc32c::crc32c(bytes.get(4..156).unwrap_or_default());
+            if checksum != u32::from_le_bytes(array(bytes, 156)) {
+                return Err(Damage::Checksum);
+            }
+            forgotten_bytes = u32::from_le_bytes(array(bytes, 116));
+            let name: [u8; PROVIDER_BYTES_MAX] = array(bytes, 128);
+            let name = std::str::from_utf8(&name).unwrap_or_default();
+            origin = Origin {
+                at_micros: u64::from_le_bytes(array(bytes, 120)),
+                provider: Provider::named(name.trim_end_matches('\0')),
+            };
         }
         let [op, lane, version, compression] = array(bytes, 112);
         let lane = match lane {
@@ -199,9 +213,12 @@ impl FrameHead {
                 parent_hash: B256::from(array::<32>(bytes, 72)),
                 timestamp: u64::from_le_bytes(array(bytes, 32)),
                 verified: Verified(u32::from_le_bytes(array(bytes, 104))),
+                origin,
             },
             durable: Lsn(u64::from_le_bytes(array(bytes, 16))),
             payload_bytes: u32::from_le_bytes(array(bytes, 4)),
+            forgotten_bytes,
+            layout,
             version,
             compression,
             raw_bytes: u32::from_le_bytes(array(bytes, 108)),
@@ -210,20 +227,66 @@ impl FrameHead {
         if head.payload_bytes > PAYLOAD_BYTES_MAX || head.raw_bytes > PAYLOAD_BYTES_MAX {
             return Err(Damage::Length);
         }
-        if compression > ZSTD {
+        if compression > FORGOTTEN || (compression == FORGOTTEN && layout == Layout::V1) {
             return Err(Damage::Kind);
         }
         Ok(Some(head))
     }
 
+    /// Appends a frame of the layout that is written today.
+    pub(super) fn put(&self, payload: &[u8], out: &mut Vec<u8>) {
+        let (start, event) = (out.len(), &self.event);
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        out.extend_from_slice(&event.lsn.0.to_le_bytes());
+        out.extend_from_slice(&self.durable.0.to_le_bytes());
+        out.extend_from_slice(&event.block.number.to_le_bytes());
+        out.extend_from_slice(&event.timestamp.to_le_bytes());
+        out.extend_from_slice(event.block.hash.as_slice());
+        out.extend_from_slice(event.parent_hash.as_slice());
+        out.extend_from_slice(&event.verified.0.to_le_bytes());
+        out.extend_from_slice(&self.raw_bytes.to_le_bytes());
+        out.extend_from_slice(&[event.op as u8, event.lane as u8, self.version, self.compression]);
+        out.extend_from_slice(&self.forgotten_bytes.to_le_bytes());
+        out.extend_from_slice(&event.origin.at_micros.to_le_bytes());
+        out.extend_from_slice(event.origin.provider.name().unwrap_or_default().as_bytes());
+        out.resize(start + 156, 0);
+        let checksum = crc32c::crc32c(out.get(start + 4..).unwrap_or_default());
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out.extend_from_slice(payload);
+        let checksum = crc32c::crc32c(out.get(start + 4..).unwrap_or_default());
+        checksum_into(out.get_mut(start..start + 4), checksum);
+        out.resize(start + padded((out.len() - start) as u64) as usize, 0);
+    }
+
+    /// The same frame without the payload that parts hold.
+    pub(super) fn without_payload(mut self) -> FrameHead {
+        self.forgotten_bytes = self.forgotten_bytes.max(self.payload_bytes);
+        (self.payload_bytes, self.compression) = (0, FORGOTTEN);
+        self
+    }
+
     /// Bytes of the frame, padding included.
     pub(super) fn frame_bytes(&self) -> u64 {
-        padded(HEAD_BYTES as u64 + u64::from(self.payload_bytes))
+        padded(self.layout.head_bytes() as u64 + u64::from(self.payload_bytes))
+    }
+
+    /// What batches are cut by: the same for a record in every layout, and after it was
+    /// trimmed (INV-7).
+    pub(super) fn weight(&self) -> u64 {
+        let payload = self.payload_bytes.max(self.forgotten_bytes);
+        padded(Layout::V1.head_bytes() as u64 + u64::from(payload))
+    }
+
+    /// Whether its block is here, and not only in parts.
+    pub(super) fn has_payload(&self) -> bool {
+        self.compression != FORGOTTEN
     }
 
     /// Compares the checksum with the head's bytes and the payload.
-    pub(super) fn check(&self, bytes: &[u8; HEAD_BYTES], payload: &[u8]) -> Result<(), Damage> {
-        let head = crc32c::crc32c(bytes.get(4..).unwrap_or_default());
+    pub(super) fn check(&self, bytes: &[u8], payload: &[u8]) -> Result<(), Damage> {
+        let head = bytes.get(4..self.layout.head_bytes()).unwrap_or_default();
+        let head = crc32c::crc32c(head);
         if crc32c::crc32c_append(head, payload) == self.checksum {
             return Ok(());
         }

@@ -5,15 +5,19 @@
 
 mod error;
 mod frame;
+mod layout;
 mod log;
 mod open;
+mod scan;
 mod segment;
+mod trim;
 mod writer;
 
 pub use error::{Damage, Error};
 pub use frame::Record;
-pub use log::Log;
+pub use log::{Log, SegmentFacts};
 pub use open::open;
+pub use scan::Hole;
 pub use writer::Writer;
 
 /// Bytes of a new segment.

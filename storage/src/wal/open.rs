@@ -1,16 +1,18 @@
 //! Opening a log after any end of the last process: the torn tail goes, nothing else.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use crate::disk::{Disk, Mode};
+use crate::disk::{Disk, DiskError, Mode};
 use crate::model::Lsn;
 
-use super::segment::{HEADER_BYTES, Segment, Tail, parse_name};
-use super::{Damage, Error, Log, Options, Writer};
+use super::layout::{HEADER_BYTES, Layout, SegmentName};
+use super::log::{Place, Slot};
+use super::segment::Segment;
+use super::{Error, Log, Options, Writer};
 
-/// Opens the log in `folder`. `acknowledged` is the highest record that anybody was told of:
-/// a log that ends before it is damaged, not torn.
+/// Opens the log in `folder`. `acknowledged` is the highest record that anybody was told of: what
+/// is missing up to there is damage, not a torn tail.
 pub fn open(
     disk: &Arc<dyn Disk>,
     folder: &Path,
@@ -19,107 +21,104 @@ pub fn open(
     acknowledged: Lsn,
 ) -> Result<Writer, Error> {
     disk.create_folder(folder)?;
-    let names = disk.list(folder)?;
-    let mut firsts: Vec<Lsn> = names.iter().filter_map(|name| parse_name(name)).collect();
-    drop_unborn(disk.as_ref(), folder, chain_id, &mut firsts, acknowledged)?;
-    let log = Arc::new(Log::default());
-    let mut writer = Writer {
-        disk: disk.clone(),
-        folder: folder.to_owned(),
-        chain_id,
-        options,
-        log: log.clone(),
-        segment: None,
-        end: 0,
-        next: Lsn(1),
-    };
-    let last = firsts.pop();
-    for first in firsts {
-        log.add(Arc::new(Segment::open(disk.as_ref(), folder, chain_id, first, Mode::Read)?));
+    let mut names = list(disk.as_ref(), folder)?;
+    let place = Place { disk: disk.clone(), folder: folder.to_owned(), chain_id };
+    drop_unborn(&place, &mut names, acknowledged)?;
+    let log = Arc::new(Log::new(place));
+    let last = names.pop();
+    {
+        let mut slots = log.slots.write().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            let file_bytes = disk.open(&folder.join(name.file_name()), Mode::Read)?.size()?;
+            let slot = Slot { file_bytes, is_trimmed: name.is_trimmed, segment: None };
+            slots.insert(name.first, slot);
+        }
     }
-    let Some(first) = last else { return expect(writer, acknowledged) };
-    let segment = Segment::open(disk.as_ref(), folder, chain_id, first, Mode::Write)?;
-    let tail = segment.walk(|_, offset| segment.push_offset(offset))?;
-    cut_torn_tail(&segment, &tail, acknowledged)?;
-    (writer.end, writer.next) = (tail.end, tail.next);
-    log.set_durable(Lsn(tail.next.0 - 1));
+    let mut writer = Writer { options, log: log.clone(), segment: None, end: 0, next: Lsn(1) };
+    let Some(name) = last else {
+        // Whatever was acknowledged is gone with the files; its numbers are not given again.
+        writer.next = acknowledged.next();
+        log.set_durable(acknowledged);
+        return Ok(writer);
+    };
+    let segment = Segment::open(disk.as_ref(), folder, chain_id, name, Mode::Write)?;
+    if !segment.is_headed {
+        tracing::warn!(segment = %segment.path.display(), "the header of a segment is damaged");
+    }
+    let scan = segment.scan_last(acknowledged)?;
+    let ends_in_hole = scan.holes.last().is_some_and(|hole| hole.offset == scan.end);
+    if scan.is_torn && !ends_in_hole {
+        cut(&segment, scan.end, scan.next)?;
+    }
+    log.found_holes(scan.holes);
+    log.set_durable(Lsn(scan.next.0 - 1));
+    let file_bytes = segment.file.size()?;
     let segment = Arc::new(segment);
-    log.add(segment.clone());
-    writer.segment = Some(segment);
-    expect(writer, acknowledged)
+    log.add_active(&segment, file_bytes);
+    writer.next = scan.next;
+    // Damage is left as it is, and earlier formats are only read: the next record begins a file.
+    let is_todays = segment.layout == Layout::V2 && segment.is_headed && !name.is_trimmed;
+    if is_todays && !ends_in_hole {
+        (writer.segment, writer.end) = (Some(segment), scan.end);
+    }
+    Ok(writer)
+}
+
+/// The segments in order. A crash while one was trimmed leaves both of its files: the trimmed one
+/// is whole, since it got its name when it was.
+fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<SegmentName>, DiskError> {
+    let names = disk.list(folder)?;
+    let mut found: Vec<SegmentName> =
+        names.iter().filter_map(|name| SegmentName::parse(name)).collect();
+    found.sort_unstable();
+    let mut kept: Vec<SegmentName> = Vec::with_capacity(found.len());
+    for name in found {
+        if let Some(whole) = kept.pop_if(|before| before.first == name.first) {
+            disk.remove(&folder.join(whole.file_name()))?;
+        }
+        kept.push(name);
+    }
+    for name in names.iter().filter(|name| is_temporary(name)) {
+        disk.remove(&folder.join(name))?;
+    }
+    Ok(kept)
+}
+
+/// Whether a name is that of a file that was being written.
+pub(super) fn is_temporary(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "tmp")
 }
 
 /// A crash while a segment was made leaves a name without a header: it holds nothing yet.
 fn drop_unborn(
-    disk: &dyn Disk,
-    folder: &Path,
-    chain_id: u64,
-    firsts: &mut Vec<Lsn>,
+    place: &Place,
+    names: &mut Vec<SegmentName>,
     acknowledged: Lsn,
 ) -> Result<(), Error> {
-    let Some(last) = firsts.last().copied().filter(|last| *last > acknowledged) else {
+    let last = names.last().copied();
+    let Some(last) = last.filter(|last| last.first > acknowledged && !last.is_trimmed) else {
         return Ok(());
     };
-    match Segment::open(disk, folder, chain_id, last, Mode::Read) {
-        Err(Error::Damaged { segment, damage: Damage::Header, .. }) => {
-            disk.remove(&segment)?;
-            disk.sync_folder(folder)?;
-            firsts.pop();
-            Ok(())
-        }
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
+    let disk = place.disk.as_ref();
+    let segment = Segment::open(disk, &place.folder, place.chain_id, last, Mode::Read)?;
+    if !segment.is_headed && !segment.starts_well()? {
+        disk.remove(&segment.path)?;
+        disk.sync_folder(&place.folder)?;
+        names.pop();
     }
-}
-
-/// Erases what a crash left behind the last whole frame, so that it can never be taken for the
-/// continuation of a later one. Damage before something that was durable is no torn tail.
-fn cut_torn_tail(segment: &Segment, tail: &Tail, acknowledged: Lsn) -> Result<(), Error> {
-    if let Some(damage) = tail.damage {
-        let durable = segment.durable_behind(tail)?.max(tail.durable).max(acknowledged);
-        if durable >= tail.next {
-            let (segment, lsn) = (segment.path.clone(), tail.next);
-            return Err(Error::Damaged { segment, lsn, offset: tail.end, damage });
-        }
-    }
-    if is_clean(segment, tail)? {
-        return Ok(());
-    }
-    tracing::info!(
-        segment = %segment.path.display(), lsn = tail.next.0, offset = tail.end,
-        "cut the torn tail of the log"
-    );
-    let size = segment.file.size()?.max(HEADER_BYTES);
-    segment.file.resize(tail.end)?;
-    segment.file.resize(size)?;
-    segment.file.sync()?;
     Ok(())
 }
 
-/// Whether nothing but zeros follows the last whole frame.
-fn is_clean(segment: &Segment, tail: &Tail) -> Result<bool, Error> {
-    let mut buffer = vec![0; 1 << 16];
-    let mut at = tail.end;
-    loop {
-        let read = segment.file.read_at(&mut buffer, at)?;
-        if read == 0 {
-            return Ok(true);
-        }
-        if buffer.iter().take(read).any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        at += read as u64;
-    }
-}
-
-fn expect(writer: Writer, acknowledged: Lsn) -> Result<Writer, Error> {
-    if writer.log.durable() >= acknowledged {
-        return Ok(writer);
-    }
-    let segment = match &writer.segment {
-        Some(segment) => segment.path.clone(),
-        None => writer.folder.clone(),
-    };
-    let (lsn, damage) = (writer.next, Damage::Missing);
-    Err(Error::Damaged { segment, lsn, offset: writer.end, damage })
+/// Erases what a crash left behind the last whole frame, so that it can never be taken for the
+/// continuation of a later one.
+fn cut(segment: &Segment, end: u64, next: Lsn) -> Result<(), Error> {
+    tracing::info!(
+        segment = %segment.path.display(), lsn = next.0, offset = end,
+        "cut the torn tail of the log"
+    );
+    let size = segment.file.size()?.max(HEADER_BYTES);
+    segment.file.resize(end)?;
+    segment.file.resize(size)?;
+    segment.file.sync()?;
+    Ok(())
 }

@@ -1,22 +1,20 @@
 //! Writing: a group of records, one write, one sync.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::Disk;
 use crate::model::Lsn;
 
-use super::segment::{HEADER_BYTES, Segment};
+use super::layout::HEADER_BYTES;
+use super::log::Place;
+use super::segment::Segment;
 use super::{Error, Log, Options, Record};
 
 /// The only writer of a log.
 pub struct Writer {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) folder: PathBuf,
-    pub(super) chain_id: u64,
     pub(super) options: Options,
     pub(super) log: Arc<Log>,
+    /// The segment that is written; none before the first record, and after damage.
     pub(super) segment: Option<Arc<Segment>>,
     pub(super) end: u64,
     pub(super) next: Lsn,
@@ -82,7 +80,7 @@ impl Writer {
         segment.file.write_at(&buffer, self.end)?;
         segment.file.sync()?;
         for offset in offsets {
-            segment.push_offset(offset);
+            segment.push_offset(Some(offset));
         }
         self.end += buffer.len() as u64;
         self.next = next;
@@ -93,10 +91,10 @@ impl Writer {
     /// Starts the next segment; the one before is synced, so only the last one can be torn.
     fn roll(&mut self, frame_bytes: u64) -> Result<(), Error> {
         let bytes = self.options.segment_bytes.max(HEADER_BYTES + frame_bytes);
-        let disk = self.disk.as_ref();
-        let segment =
-            Arc::new(Segment::create(disk, &self.folder, self.chain_id, self.next, bytes)?);
-        self.log.add(segment.clone());
+        let Place { disk, folder, chain_id } = &self.log.place;
+        let segment = Segment::create(disk.as_ref(), folder, *chain_id, self.next, bytes)?;
+        let segment = Arc::new(segment);
+        self.log.add_active(&segment, bytes);
         self.segment = Some(segment);
         self.end = HEADER_BYTES;
         Ok(())

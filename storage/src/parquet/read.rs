@@ -1,0 +1,218 @@
+//! Reading blocks back from parts: only the pages that hold them.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::Int64Type;
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    RowFilter,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::disk::{Disk, DiskError, File, Mode};
+use crate::ledger::Part;
+use crate::model::{Block, BlockRange, Lsn};
+use crate::tables::{Table, read_blocks};
+
+use super::PartError;
+
+/// Footers that are kept, so that a lookup reads only pages.
+const FOOTERS_MAX: usize = 64;
+const BATCH_ROWS: usize = 8 << 10;
+const NUMBER: &str = "block_number";
+
+/// Reads parts of one data folder.
+pub struct PartReader {
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    footers: Mutex<VecDeque<(String, ArrowReaderMetadata)>>,
+}
+
+/// The parts that hold the rows of some blocks; a table without rows has none.
+pub type PartOf<'a> = dyn Fn(Table) -> Option<&'a Part> + 'a;
+
+impl PartReader {
+    /// Reads parts below a data folder.
+    pub fn new(disk: Arc<dyn Disk>, data_dir: PathBuf) -> PartReader {
+        PartReader { disk, data_dir, footers: Mutex::default() }
+    }
+
+    /// The blocks of a range that lies in one part per table, with the records they came from.
+    pub fn blocks(
+        &self,
+        part_of: &PartOf<'_>,
+        range: BlockRange,
+    ) -> Result<Vec<(Lsn, Block)>, PartError> {
+        let rows = |table: Table| match part_of(table) {
+            Some(part) => self.rows(part, range, None),
+            None => Ok(RecordBatch::new_empty(table.schema())),
+        };
+        let blocks = rows(Table::Blocks)?;
+        let lsns = lsns_of(&blocks);
+        let found = read_blocks(
+            &blocks,
+            &rows(Table::Transactions)?,
+            &rows(Table::Logs)?,
+            &rows(Table::Withdrawals)?,
+        );
+        let path = || part_of(Table::Blocks).map_or(String::new(), |part| part.path.clone());
+        let found = found.map_err(|source| PartError::Rows { path: path(), source })?;
+        Ok(lsns.into_iter().zip(found).collect())
+    }
+
+    /// The records that a part of `blocks` was made from.
+    pub fn lsns(&self, part: &Part) -> Result<Vec<Lsn>, PartError> {
+        Ok(lsns_of(&self.rows(part, part.range, Some("lsn"))?))
+    }
+
+    /// The rows of a part that belong to blocks of a range.
+    pub fn rows(
+        &self,
+        part: &Part,
+        range: BlockRange,
+        column: Option<&str>,
+    ) -> Result<RecordBatch, PartError> {
+        let failed = |source| PartError::Parquet { path: part.path.clone(), source };
+        let file = PartFile(self.disk.open(&self.data_dir.join(&part.path), Mode::Read)?.into());
+        let footer = self.footer(part, &file)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer);
+        let schema = builder.parquet_schema();
+        let projection = match column {
+            Some(name) => ProjectionMask::columns(schema, [name]),
+            None => ProjectionMask::all(),
+        };
+        let numbers = ProjectionMask::columns(schema, [NUMBER]);
+        let is_wanted = move |number: i64| u64::try_from(number).is_ok_and(|n| range.contains(n));
+        let wanted = ArrowPredicateFn::new(numbers, move |rows: RecordBatch| {
+            let numbers = rows.column(0).as_primitive::<Int64Type>();
+            Ok(BooleanArray::from_unary(numbers, is_wanted))
+        });
+        let builder = builder.with_projection(projection).with_batch_size(BATCH_ROWS);
+        let builder = if part.range == range {
+            builder
+        } else {
+            builder.with_row_filter(RowFilter::new(vec![Box::new(wanted)]))
+        };
+        let arrow_schema = builder.schema().clone();
+        let reader = builder.build().map_err(failed)?;
+        let schema = match column.and_then(|name| arrow_schema.index_of(name).ok()) {
+            Some(at) => Arc::new(
+                arrow_schema
+                    .project(&[at])
+                    .map_err(|error| failed(ParquetError::ArrowError(error.to_string())))?,
+            ),
+            None => arrow_schema,
+        };
+        let mut batches = Vec::new();
+        for batch in reader {
+            let arrow = |error: arrow::error::ArrowError| {
+                failed(ParquetError::ArrowError(error.to_string()))
+            };
+            batches.push(batch.map_err(arrow)?);
+        }
+        let schema = batches.first().map_or(schema, RecordBatch::schema);
+        concat_batches(&schema, &batches)
+            .map_err(|error| failed(ParquetError::ArrowError(error.to_string())))
+    }
+
+    /// Hands the rows of a part on, some at a time.
+    pub(super) fn each_batch(
+        &self,
+        part: &Part,
+        take: &mut dyn FnMut(&RecordBatch) -> Result<(), PartError>,
+    ) -> Result<(), PartError> {
+        let failed = |source| PartError::Parquet { path: part.path.clone(), source };
+        let file = PartFile(self.disk.open(&self.data_dir.join(&part.path), Mode::Read)?.into());
+        let footer = self.footer(part, &file)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer);
+        let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(failed)?;
+        for batch in reader {
+            let batch =
+                batch.map_err(|error| failed(ParquetError::ArrowError(error.to_string())))?;
+            take(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn footer(&self, part: &Part, file: &PartFile) -> Result<ArrowReaderMetadata, PartError> {
+        {
+            let footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, footer)) = footers.iter().find(|(path, _)| *path == part.path) {
+                return Ok(footer.clone());
+            }
+        }
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let footer = ArrowReaderMetadata::load(file, options)
+            .map_err(|source| PartError::Parquet { path: part.path.clone(), source })?;
+        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
+        footers.push_back((part.path.clone(), footer.clone()));
+        while footers.len() > FOOTERS_MAX {
+            footers.pop_front();
+        }
+        Ok(footer)
+    }
+
+    /// Forgets the footers, since parts were replaced under the same names.
+    pub fn forget(&self) {
+        self.footers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The `lsn` column of rows.
+pub fn lsns_of(rows: &RecordBatch) -> Vec<Lsn> {
+    let column = rows.column_by_name("lsn").and_then(|c| c.as_primitive_opt::<Int64Type>());
+    let values = column.into_iter().flat_map(|column| column.values().iter());
+    values.map(|lsn| Lsn(u64::try_from(*lsn).unwrap_or(0))).collect()
+}
+
+/// Our file as Parquet's reader wants it.
+struct PartFile(Arc<dyn File>);
+
+/// What is left of a file from an offset on.
+struct Rest {
+    file: Arc<dyn File>,
+    at: u64,
+}
+
+impl Read for Rest {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at).map_err(DiskError::into_io)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Length for PartFile {
+    fn len(&self) -> u64 {
+        self.0.size().unwrap_or(0)
+    }
+}
+
+impl ChunkReader for PartFile {
+    type T = Rest;
+
+    fn get_read(&self, start: u64) -> Result<Rest, ParquetError> {
+        Ok(Rest { file: self.0.clone(), at: start })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let size = self.0.size().map_err(|error| ParquetError::External(Box::new(error)))?;
+        if start.saturating_add(length as u64) > size {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} of {size}")));
+        }
+        let mut bytes = vec![0; length];
+        let read = self.0.read_at(&mut bytes, start);
+        let read = read.map_err(|error| ParquetError::External(Box::new(error)))?;
+        bytes.truncate(read);
+        Ok(bytes.into())
+    }
+}

@@ -1,0 +1,53 @@
+//! What capture has to do so that nothing is missing: a pure function of the chain's state.
+
+use crate::model::{BlockRange, BlockRef, Lane};
+
+use super::ChainState;
+
+/// The next thing to mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// A block whose retraction was lost: it is taken back.
+    TakeBack(BlockRef),
+    /// Blocks that are missing: they are fetched.
+    Fetch {
+        /// The blocks.
+        range: BlockRange,
+        /// How they come in.
+        lane: Lane,
+    },
+}
+
+impl ChainState {
+    /// What is missing between a number, or the lowest block that is there, and the head
+    /// (INV-11); what retention removed is not missed.
+    pub fn gaps(&self, first: Option<u64>) -> Vec<BlockRange> {
+        let mut known = self.captured();
+        self.forgotten().iter().for_each(|range| known.insert(range));
+        let lowest = known.iter().next().map(|range| range.first);
+        let head = self.head().map(|head| head.block.number);
+        let range = first.or(lowest).zip(head).and_then(|(a, b)| BlockRange::new(a, b));
+        range.map(|range| known.missing(range)).unwrap_or_default()
+    }
+
+    /// The next thing to mend.
+    pub fn next_repair(&self, first: Option<u64>) -> Option<Repair> {
+        if let Some(block) = self.stale().first() {
+            return Some(Repair::TakeBack(*block));
+        }
+        let gap = self.gaps(first).into_iter().next()?;
+        let last_final = self.finalized().map(|block| block.number);
+        if last_final.is_some_and(|last| gap.first <= last) {
+            let last = last_final.map_or(gap.last, |last| gap.last.min(last));
+            let range = BlockRange { first: gap.first, last };
+            return Some(Repair::Fetch { range, lane: Lane::Backfill });
+        }
+        // Above what is final only damage makes gaps, in the live lane.
+        let is_live = |number| self.canonical(number).is_some_and(|head| head.lane == Lane::Live);
+        let is_in_live_lane = self.unsealed().take_while(|head| head.block.number < gap.first);
+        let is_in_live_lane =
+            is_in_live_lane.map(|head| head.block.number).any(is_live) || last_final.is_some();
+        let lane = if is_in_live_lane { Lane::Live } else { Lane::Backfill };
+        Some(Repair::Fetch { range: gap, lane })
+    }
+}

@@ -1,0 +1,213 @@
+//! What is kept: folders of earlier formats, what damage took, what a trimmed log still tells.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use headwater::devnet::DevnetConfig;
+
+use crate::harness::{Appliance, Chain, canonical, config, file_sink, fold, until};
+
+fn small() -> DevnetConfig {
+    DevnetConfig { transactions: 3, finality: 8, ..DevnetConfig::default() }
+}
+
+/// Adds keys to the chain of a configuration.
+fn with_keys(path: &Path, keys: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    fs::write(path, text.replace("part_blocks = 10\n", &format!("part_blocks = 10\n{keys}")))
+        .unwrap();
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|end| end == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn flip(path: &Path, offset: u64) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[usize::try_from(offset).unwrap()] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_format_1_goes_on_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.tar.gz");
+    let unpacked =
+        Command::new("tar").arg("-xzf").arg(golden).current_dir(folder.path()).status().unwrap();
+    assert!(unpacked.success());
+    // The same chain goes on from its journal.
+    let journal = Some(folder.path().join("journal"));
+    let mut chain = Chain::new(DevnetConfig { seed: 7, journal, ..small() });
+    let before = chain.node.head();
+    assert!(before >= 70, "the journal was read");
+    chain.node.mine(12).unwrap();
+    let (url, _) = chain.provider().await;
+    let sink = folder.path().join("sink.ndjson");
+    let path = config(folder.path(), &[url], &file_sink(&sink));
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    chain.node.reorg(3).unwrap();
+    appliance.follows(&chain).await;
+    appliance.has_the_chain(&chain).await;
+    appliance.exported().await;
+    let (_, status) = appliance.get("/v1/status").await;
+    assert_eq!(status["chains"][0]["damages"].as_array().unwrap().len(), 0, "{status}");
+    assert_eq!(appliance.terminate().code(), Some(0));
+    assert_eq!(fold(&sink), canonical(&chain), "the sink goes on where it was");
+    let format = fs::read_to_string(folder.path().join("data/FORMAT")).unwrap();
+    assert_eq!(format, "headwater data folder, format 2\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_the_log_the_parts_and_the_index_is_mended_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(60).unwrap();
+    let (url, _) = chain.provider().await;
+    let path = config(folder.path(), &[url], "");
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    chain.node.reorg(2).unwrap();
+    appliance.follows(&chain).await;
+    until("parts", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        (view["sealed_blocks"].as_u64()? >= 40).then_some(())
+    })
+    .await;
+    appliance.kill();
+    let data = folder.path().join("data");
+    // The log: a record near its end, which no part holds.
+    let log = files(&data.join("chains"), "wal").remove(0);
+    let bytes = fs::read(&log).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    flip(&log, end - 3_000);
+    // A part of which the log still has the blocks, and the whole index.
+    let part = files(&data.join("parts/transactions"), "parquet").remove(1);
+    flip(&part, 2_000);
+    fs::write(files(&data.join("chains/devnet/index"), "jnl").remove(0), "nonsense").unwrap();
+    fs::write(data.join("chains/devnet/index/version"), "nonsense").unwrap();
+
+    let appliance = Appliance::start(&path).await;
+    chain.node.mine(5).unwrap();
+    appliance.follows(&chain).await;
+    let mended = until("the damage to be found and mended", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        let damages = view["damages"].as_array()?.clone();
+        let is_mended = damages.iter().all(|place| place["is_mended"] == true);
+        let of = |kind: &str| damages.iter().any(|p| p["file"].as_str().unwrap().contains(kind));
+        (of(".wal") && of(".parquet") && is_mended && view["gaps"] == serde_json::json!([]))
+            .then_some(damages)
+    });
+    let mended = mended.await;
+    assert!(mended.iter().all(|place| place["first"].as_u64().unwrap() > 0), "{mended:?}");
+    appliance.has_the_chain(&chain).await;
+    let (_, metrics) = appliance.text("/metrics").await;
+    assert!(metrics.contains("headwater_damaged_places{chain=\"devnet\"}"), "{metrics}");
+    let aside = fs::read_dir(data.join("quarantine")).unwrap().count();
+    assert!(aside >= 1, "the damaged part is kept");
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(
+        log.contains("damage is set aside") && log.contains("the index does not open"),
+        "{log}"
+    );
+    // Nothing of it is left after a restart.
+    assert_eq!(appliance.terminate().code(), Some(0));
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    appliance.has_the_chain(&chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exporter_behind_a_trimmed_log_gets_the_same_rows_and_every_retraction() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(20).unwrap();
+    let (url, _) = chain.provider().await;
+    let early = folder.path().join("early.ndjson");
+    let late = folder.path().join("late.ndjson");
+    let path = config(folder.path(), std::slice::from_ref(&url), &file_sink(&early));
+    with_keys(&path, "log_keep_bytes = 0\nlog_segment_bytes = 16384\n");
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    for _ in 0..6 {
+        chain.node.mine(9).unwrap();
+        appliance.follows(&chain).await;
+        chain.node.reorg(3).unwrap();
+        appliance.follows(&chain).await;
+    }
+    let wal = folder.path().join("data/chains/devnet/wal");
+    until("the log to be trimmed", async || (files(&wal, "trim").len() >= 3).then_some(())).await;
+    // A sink that has nothing comes, and the chain reorganises again.
+    appliance.kill();
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text + &file_sink(&late).replace("\"file\"", "\"late\"")).unwrap();
+    let appliance = Appliance::start(&path).await;
+    chain.node.reorg(2).unwrap();
+    appliance.follows(&chain).await;
+    chain.node.mine(3).unwrap();
+    appliance.follows(&chain).await;
+    appliance.exported().await;
+    assert_eq!(appliance.terminate().code(), Some(0));
+    assert_eq!(fold(&late), canonical(&chain), "it converges (INV-8)");
+    // What was under way when it was killed was sent again.
+    let rows = |path: &Path| -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let text = fs::read_to_string(path).unwrap();
+        let lines = text.lines().filter(|line| seen.insert((*line).to_owned()));
+        lines.map(str::to_owned).collect()
+    };
+    let (early, late) = (rows(&early), rows(&late));
+    assert!(late.iter().any(|row| row.contains("\"op\":\"reverted\"")), "retractions are there");
+    assert!(early == late, "{} and {} rows: the same, in the same order", early.len(), late.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_its_quota_a_node_forgets_and_then_waits_and_goes_on_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(40).unwrap();
+    let (url, _) = chain.provider().await;
+    let limits = |quota: u64| format!("[disk]\nquota_bytes = {quota}\nmin_free_bytes = 1\n");
+    let path = config(folder.path(), &[url], "");
+    with_keys(&path, "log_segment_bytes = 65536\n");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.clone() + &limits(100_000)).unwrap();
+    let appliance = Appliance::start(&path).await;
+    let reason = until("the pause", async || {
+        chain.node.mine(1).unwrap();
+        let (status, body) = appliance.get("/readyz").await;
+        let reason = body["reasons"][0]["reason"].as_str()?.to_owned();
+        (status == 503 && reason.contains("the disk is full")).then_some(reason)
+    });
+    let reason = reason.await;
+    assert!(reason.contains("bytes used"), "{reason}");
+    // Queries go on, nothing is asked of providers, and nothing that counted is lost.
+    let rows = appliance.sql("select count(*) as n from blocks").await;
+    let before = rows[0]["n"].as_u64().unwrap();
+    let (_, status) = appliance.get("/v1/status").await;
+    assert_eq!(status["disk"]["step"], "pause", "{status}");
+    let calls = status["chains"][0]["providers"][0]["requests"].clone();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (_, status) = appliance.get("/v1/status").await;
+    assert_eq!(status["chains"][0]["providers"][0]["requests"], calls, "no call is paid for");
+    assert_eq!(appliance.terminate().code(), Some(0));
+    fs::write(&path, text + &limits(1 << 30)).unwrap();
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    appliance.has_the_chain(&chain).await;
+    let rows = appliance.sql("select count(*) as n from blocks").await;
+    assert!(rows[0]["n"].as_u64().unwrap() >= before);
+}
