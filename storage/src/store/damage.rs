@@ -16,8 +16,8 @@ use super::{Chain, DataDir, StoreError};
 
 /// Where damaged files are kept, below the data folder.
 pub(super) const FOLDER: &str = "quarantine";
-/// Records on either side of a hole that are looked at for the numbers that it took.
-const NEIGHBOURS_MAX: u64 = 1_000;
+/// Records behind a hole that are looked at for the numbers that it took.
+const NEIGHBOURS_MAX: usize = 1_000;
 
 impl Chain {
     /// Damaged places that were found, each with whether its blocks are back.
@@ -74,19 +74,16 @@ impl Chain {
         }
     }
 
-    /// The missing numbers between the readable records on either side of a hole.
+    /// The numbers that a hole took: both lanes go up, so they are those right below the next
+    /// readable block, as many as records are lost, as far as they are missing. A hole at the end
+    /// of the log took numbers that capture comes to anyway.
     fn numbers_in(&self, hole: &Hole) -> Result<Vec<BlockRange>, StoreError> {
-        let below = (1..hole.first.0).rev().take(NEIGHBOURS_MAX as usize);
-        let above = (hole.last.next().0..=self.log.durable().0).take(NEIGHBOURS_MAX as usize);
-        let first = self.neighbour(below)?.map_or(0, |number| number + 1);
+        let above = (hole.last.next().0..=self.log.durable().0).take(NEIGHBOURS_MAX);
         let last = self.neighbour(above)?.and_then(|number| number.checked_sub(1));
-        let range = last.and_then(|last| BlockRange::new(first, last));
-        Ok(self.with_state(|state| {
-            let missing = range.map(|range| state.captured().missing(range)).unwrap_or_default();
-            // Other gaps, which nobody asked to fill, are not of this hole.
-            let most = hole.last.0 - hole.first.0 + 1;
-            missing.into_iter().filter(|range| range.len() <= most).collect()
-        }))
+        let Some(last) = last else { return Ok(Vec::new()) };
+        let first = last.saturating_sub(hole.last.0 - hole.first.0);
+        let range = BlockRange { first, last };
+        Ok(self.with_state(|state| state.captured().missing(range)))
     }
 
     fn neighbour(&self, lsns: impl Iterator<Item = u64>) -> Result<Option<u64>, StoreError> {
@@ -206,6 +203,12 @@ impl Chain {
         let blocks: BlockRanges = place.blocks.iter().copied().collect();
         if !self.ledger.quarantine(&self.name, place)? {
             return Ok(());
+        }
+        {
+            let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+            core.ahead.damage(&place.blocks);
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.damage(&place.blocks);
         }
         tracing::error!(
             chain = %self.name, file = place.file, offset = place.offset, first = place.first.0,

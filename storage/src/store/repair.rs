@@ -30,12 +30,20 @@ impl ChainState {
         range.map(|range| known.missing(range)).unwrap_or_default()
     }
 
-    /// The next thing to mend.
+    /// The next thing to mend: from a configured start on all that is missing, without one what
+    /// damage took; nobody asked for the rest.
     pub fn next_repair(&self, first: Option<u64>) -> Option<Repair> {
         if let Some(block) = self.stale().first() {
             return Some(Repair::TakeBack(*block));
         }
-        let gap = self.gaps(first).into_iter().next()?;
+        let mut known = self.captured();
+        self.forgotten().iter().for_each(|range| known.insert(range));
+        let head = self.head()?.block.number;
+        let below_head = |range: &BlockRange| range.first <= head;
+        let damaged = self.damaged().iter().flat_map(|range| known.missing(range));
+        let wanted = first.map(|first| self.gaps(Some(first))).unwrap_or_default();
+        let gap = wanted.into_iter().chain(damaged).filter(below_head);
+        let gap = gap.min_by_key(|range| range.first)?;
         let last_final = self.finalized().map(|block| block.number);
         if last_final.is_some_and(|last| gap.first <= last) {
             let last = last_final.map_or(gap.last, |last| gap.last.min(last));

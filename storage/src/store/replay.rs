@@ -28,6 +28,7 @@ pub(super) fn replay(
         }
     }
     for found in ledger.quarantined(&facts.name)? {
+        state.damage(&found.blocks);
         if let Some(block) = found.block {
             state.lose(block.number, found.first);
         }

@@ -32,6 +32,8 @@ pub struct ChainState {
     stale: Vec<BlockRef>,
     /// Blocks that retention removed: nobody misses them.
     forgotten: BlockRanges,
+    /// Numbers that damage was found at; they are fetched when they are missing.
+    damaged: BlockRanges,
     /// The highest block of the live lane.
     head: Option<EventHead>,
     /// The highest final block of the live lane.
@@ -140,6 +142,16 @@ impl ChainState {
     /// Blocks that retention removed.
     pub fn forgotten(&self) -> &BlockRanges {
         &self.forgotten
+    }
+
+    /// Numbers that damage was found at.
+    pub fn damaged(&self) -> &BlockRanges {
+        &self.damaged
+    }
+
+    /// Damage was found at some numbers.
+    pub(super) fn damage(&mut self, ranges: &[BlockRange]) {
+        ranges.iter().for_each(|range| self.damaged.insert(*range));
     }
 
     /// The content of an unsealed record cannot be read.

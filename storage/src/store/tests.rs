@@ -480,6 +480,39 @@ fn the_same_log_gives_the_same_parts() {
 }
 
 #[test]
+fn without_a_start_only_what_damage_took_is_fetched() {
+    let disk = SimulatedDisk::new();
+    let (data_dir, chain) = open(&disk).unwrap();
+    chain.append(&[applied(block(3), Lane::Backfill)]).unwrap();
+    for number in 12..16 {
+        chain.append(&[applied(block(number), Lane::Live)]).unwrap();
+    }
+    let next = |chain: &Chain, first| chain.with_state(|state| state.next_repair(first));
+    assert_eq!(next(&chain, None), None, "nobody asked for 4 to 11");
+    let range = BlockRange { first: 4, last: 11 };
+    assert_eq!(next(&chain, Some(3)), Some(Repair::Fetch { range, lane: Lane::Backfill }));
+    // A frame of today has 40 bytes more than what it weighs.
+    let second = 64 + chain.log().weight(Lsn(1)).unwrap() + 40;
+    drop(chain);
+    let wal = data_dir.wal_folder(&name());
+    let log = wal.join(&crate::disk::Disk::list(&disk, &wal).unwrap()[0]);
+    // The second record's payload: block 12.
+    disk.flip_bit(&log, second + 160 + 10);
+    let chain = Chain::open(&data_dir, &name(), 7, options()).unwrap();
+    let mut position = ScrubPosition::default();
+    while position.rounds == 0 {
+        chain.scrub_some(&mut position, 1 << 16).unwrap();
+    }
+    let range = BlockRange { first: 12, last: 12 };
+    assert_eq!(chain.damages().unwrap()[0].0.blocks, [range]);
+    let Some(Repair::Fetch { range: due, lane }) = next(&chain, None) else { panic!("due") };
+    assert_eq!(due, range);
+    chain.append(&[applied(block(12), lane)]).unwrap();
+    assert_eq!(chain.with_state(|state| state.head().unwrap().block.number), 15);
+    assert_eq!(next(&chain, None), None);
+}
+
+#[test]
 fn events_that_do_not_follow_are_refused_and_change_nothing() {
     let disk = SimulatedDisk::new();
     let (_data_dir, chain) = open(&disk).unwrap();
