@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+pub use headwater_storage::store::error_text as chain_text;
+
 /// Why the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -28,24 +30,12 @@ pub enum Exit {
     Unreachable = 9,
     /// The node answers, and is not ready.
     NotReady = 10,
+    /// What is stored was checked, and something is wrong or missing.
+    Damaged = 11,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
     }
-}
-
-/// An error and all that is behind it, each once.
-pub fn chain_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(deeper) = source {
-        let more = deeper.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = deeper.source();
-    }
-    text
 }

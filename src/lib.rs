@@ -1,5 +1,6 @@
 //! Headwater captures EVM chain data, proves it, keeps it, serves it and forwards it.
 
+pub mod audit;
 pub mod capture;
 pub mod cli;
 pub mod clock;

@@ -34,6 +34,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Run one read-only SQL statement, on a running node or on a stopped node's folder.
     Sql(SqlArgs),
+    /// Prove again what is stored: hashes, links and roots, from the log and the parts.
+    Verify(VerifyArgs),
     /// Serve a synthetic or replayed chain over JSON-RPC.
     Devnet(DevnetArgs),
 }
@@ -161,6 +163,21 @@ pub struct SqlArgs {
     /// The form of the answer.
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
+}
+
+/// `headwater verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// FIRST:END, END excluded; by default everything that is captured.
+    pub range: Option<String>,
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// The chain; by default all.
+    #[arg(long)]
+    pub chain: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `headwater devnet`.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use headwater_storage::disk::LockError;
 use headwater_storage::store::OpenError;
+use serde::de::DeserializeOwned;
 
 use crate::http::ADDRESS_FILE;
 use crate::node::{Node, NodeError};
@@ -77,6 +78,20 @@ impl Remote {
         let response = request.send().await.map_err(self.unreachable())?;
         let status = response.status().as_u16();
         Ok((status, response.bytes().await.map_err(self.unreachable())?.to_vec()))
+    }
+
+    /// `GET`s a document.
+    pub(super) async fn document<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<T, CommandError> {
+        let (status, body) = self.read(path).await?;
+        let refused =
+            |message| CommandError::Refused { url: self.url.clone(), message, is_query: false };
+        if status != 200 {
+            return Err(refused(String::from_utf8_lossy(&body).into_owned()));
+        }
+        serde_json::from_slice(&body).map_err(|error| refused(error.to_string()))
     }
 
     /// `POST`s a statement.

@@ -77,7 +77,7 @@ pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
 }
 
 /// `0:1000`, `17M:17.1M`: first, and end excluded.
-fn parse_range(text: &str) -> Result<BlockRange, CommandError> {
+pub(super) fn parse_range(text: &str) -> Result<BlockRange, CommandError> {
     let wrong = || CommandError::Range { text: text.to_owned() };
     let number = |text: &str| -> Option<u64> {
         let (digits, scale) = match text.chars().last()? {

@@ -47,6 +47,12 @@ pub enum CommandError {
         /// What was given.
         text: String,
     },
+    /// No chain of that name.
+    #[error("no chain `{name}` is stored there: `headwater status` lists them")]
+    UnknownChain {
+        /// The name.
+        name: String,
+    },
     /// A node cannot be asked.
     #[error("no node answers at {url}: is it running? give its --url or its --data-dir")]
     Unreachable {
@@ -81,7 +87,7 @@ impl CommandError {
             CommandError::Config(_) => Exit::Config,
             CommandError::Node(error) => error.exit(),
             CommandError::Query(_) | CommandError::Refused { is_query: true, .. } => Exit::Query,
-            CommandError::Range { .. } => Exit::Usage,
+            CommandError::Range { .. } | CommandError::UnknownChain { .. } => Exit::Usage,
             CommandError::Http(HttpError::Listen { .. })
             | CommandError::Devnet(DevnetError::Listen { .. }) => Exit::Listen,
             CommandError::Task(TaskError::Failed { task, .. }) if task.starts_with(LOG_TASK) => {

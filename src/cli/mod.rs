@@ -11,6 +11,7 @@ mod run;
 mod sql;
 mod start;
 mod status;
+mod verify;
 
 pub use args::Args;
 pub use error::CommandError;
@@ -22,7 +23,7 @@ use crate::telemetry::logging;
 
 /// Runs a command to its end.
 pub async fn run(args: Args) -> Result<Exit, CommandError> {
-    let quiet = matches!(args.command, Command::Sql(_) | Command::Status(_));
+    let quiet = matches!(args.command, Command::Sql(_) | Command::Status(_) | Command::Verify(_));
     logging::start(args.log_format, if quiet { "warn" } else { "info,datafusion=warn" });
     match args.command {
         Command::Demo(args) => demo::run(args).await,
@@ -30,6 +31,7 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
         Command::Backfill(args) => backfill::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Sql(args) => sql::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
         Command::Devnet(args) => devnet::run(args).await,
     }
 }

@@ -1,12 +1,14 @@
 //! What is captured, what is missing, how the exporters stand.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use headwater_storage::ledger::Quarantine;
 use headwater_storage::model::{BlockRange, BlockRef};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::audit::{Report, audit};
 use crate::capture::StatusView;
 use crate::forward::ExportView;
 use crate::keeper::SpaceView;
@@ -15,6 +17,9 @@ use crate::rpc::EndpointStatus;
 
 use super::error::ApiError;
 use super::server::App;
+
+/// Blocks that one request proves again at most.
+const AUDIT_BLOCKS_MAX: u64 = 1_000;
 
 /// How one chain stands.
 #[derive(Clone, Debug, Serialize)]
@@ -160,4 +165,28 @@ pub(super) async fn gaps(
 /// `GET /v1/exporters`.
 pub(super) async fn exporters(State(app): State<App>) -> Json<Value> {
     Json(json!({ "exporters": app.node.export_views() }))
+}
+
+/// `?first=&last=`.
+#[derive(serde::Deserialize)]
+pub(super) struct Span {
+    first: u64,
+    last: u64,
+}
+
+/// `GET /v1/chains/{chain}/verify?first=&last=`: the blocks of a range are proved again.
+pub(super) async fn verify(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    span: Result<Query<Span>, QueryRejection>,
+) -> Result<Json<Report>, ApiError> {
+    let Query(span) = span?;
+    let chain = find(&app, &name)?.chain.clone();
+    let range = BlockRange::new(span.first, span.last);
+    let range = range.filter(|range| range.len() <= AUDIT_BLOCKS_MAX);
+    let range = range.ok_or_else(|| ApiError::Invalid {
+        what: format!("{}..={} is no range of at most 1000 blocks", span.first, span.last),
+        fix: "give first and last, and ask again for what follows",
+    })?;
+    Ok(Json(crate::supervisor::on_cpu(move || audit(&chain, range)).await?))
 }

@@ -105,6 +105,7 @@ fn router(app: App) -> Router {
         .route("/v1/chains", get(chains::list))
         .route("/v1/chains/{chain}", get(chains::one))
         .route("/v1/chains/{chain}/gaps", get(chains::gaps))
+        .route("/v1/chains/{chain}/verify", get(chains::verify))
         .route("/v1/chains/{chain}/blocks/{block}", get(blocks::one))
         .route("/v1/chains/{chain}/transactions/{hash}", get(transactions::one))
         .route("/v1/chains/{chain}/addresses/{address}/transactions", get(transactions::of_address))

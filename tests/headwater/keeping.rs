@@ -7,8 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use headwater::devnet::DevnetConfig;
+use serde_json::Value;
 
-use crate::harness::{Appliance, Chain, canonical, config, file_sink, fold, until};
+use crate::harness::{Appliance, Chain, canonical, config, file_sink, fold, program, until};
 
 fn small() -> DevnetConfig {
     DevnetConfig { transactions: 3, finality: 8, ..DevnetConfig::default() }
@@ -123,6 +124,21 @@ async fn damage_in_the_log_the_parts_and_the_index_is_mended_by_itself() {
         log.contains("damage is set aside") && log.contains("the index does not open"),
         "{log}"
     );
+    // Everything is proved again: by the running node, and from the folder of the stopped one.
+    let data = data.to_str().unwrap().to_owned();
+    let verify = |args: &[&str]| {
+        let output = program().arg("verify").args(args).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report: Value = serde_json::from_slice(&output.stdout).expect(&error);
+        (output.status.code(), report["report"].clone())
+    };
+    let (code, report) = verify(&["--json", "--url", &appliance.url]);
+    assert_eq!((code, &report["missing"]), (Some(0), &serde_json::json!([])), "{report}");
+    assert_eq!(report["proved"], chain.node.head() + 1, "{report}");
+    let (code, report) = verify(&["5:9", "--json", "--data-dir", &data]);
+    assert_eq!((code, &report["blocks"]), (Some(0), &4.into()), "{report}");
+    let (code, report) = verify(&["90:100", "--json", "--data-dir", &data]);
+    assert_eq!((code, &report["blocks"]), (Some(11), &0.into()), "what is not there: {report}");
     // Nothing of it is left after a restart.
     assert_eq!(appliance.terminate().code(), Some(0));
     let appliance = Appliance::start(&path).await;

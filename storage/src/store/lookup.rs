@@ -103,7 +103,7 @@ impl Chain {
     }
 
     /// The block of a record that parts hold.
-    fn block_in_parts(&self, head: &EventHead) -> Result<Option<Arc<Block>>, StoreError> {
+    pub fn block_in_parts(&self, head: &EventHead) -> Result<Option<Arc<Block>>, StoreError> {
         let number = head.block.number;
         match self.read_ahead.find(head) {
             Ahead::Block(block) => return Ok(Some(block)),

@@ -23,7 +23,9 @@ impl ChainState {
     /// (INV-11); what retention removed is not missed.
     pub fn gaps(&self, first: Option<u64>) -> Vec<BlockRange> {
         let mut known = self.captured();
-        self.forgotten().iter().for_each(|range| known.insert(range));
+        for range in self.forgotten().iter() {
+            known.insert(range);
+        }
         let lowest = known.iter().next().map(|range| range.first);
         let head = self.head().map(|head| head.block.number);
         let range = first.or(lowest).zip(head).and_then(|(a, b)| BlockRange::new(a, b));
@@ -37,7 +39,9 @@ impl ChainState {
             return Some(Repair::TakeBack(*block));
         }
         let mut known = self.captured();
-        self.forgotten().iter().for_each(|range| known.insert(range));
+        for range in self.forgotten().iter() {
+            known.insert(range);
+        }
         let head = self.head()?.block.number;
         let below_head = |range: &BlockRange| range.first <= head;
         let damaged = self.damaged().iter().flat_map(|range| known.missing(range));

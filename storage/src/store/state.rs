@@ -151,7 +151,9 @@ impl ChainState {
 
     /// Damage was found at some numbers.
     pub(super) fn damage(&mut self, ranges: &[BlockRange]) {
-        ranges.iter().for_each(|range| self.damaged.insert(*range));
+        for range in ranges {
+            self.damaged.insert(*range);
+        }
     }
 
     /// The content of an unsealed record cannot be read.
