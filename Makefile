@@ -23,6 +23,7 @@ demo:
 bench:
 	cargo bench --bench floor
 	cargo bench --bench capture
+	cargo bench -p headwater-storage --bench store
 
 # Ten thousand crashes, faults and damages of the store; about an hour.
 nightly:

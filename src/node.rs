@@ -177,7 +177,7 @@ impl Node {
     }
 
     /// Spawns what forgets by rule, and what watches the disk.
-    fn forget(&self, config: &Config, supervisor: &mut Supervisor) {
+    pub fn forget(&self, config: &Config, supervisor: &mut Supervisor) {
         let required: Vec<String> =
             config.exporter.iter().filter(|e| e.required).map(|e| e.name.clone()).collect();
         for node in &self.chains {

@@ -114,7 +114,8 @@ fn applied(block: &Arc<Block>) -> ChainEvent {
 
 fn stored(block: &Arc<Block>) -> StoredBlock {
     let BlockRef { number, .. } = block.block_ref();
-    StoredBlock { lsn: Lsn(number), verified: Verified::default(), block: block.clone() }
+    let (verified, origin) = (Verified::default(), Origin::default());
+    StoredBlock { lsn: Lsn(number), verified, origin, block: block.clone() }
 }
 
 fn index(blocks: &[Arc<Block>]) {

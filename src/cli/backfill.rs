@@ -48,6 +48,7 @@ pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
     let range = last_final.and_then(|last| BlockRange::new(asked.first, asked.last.min(last)));
     let mut supervisor = Supervisor::default();
     let appender = chain.keep(&mut supervisor);
+    node.forget(&config, &mut supervisor);
     let mut is_signalled = false;
     if let Some(range) = range {
         let (backfill, progress) = chain.backfill(range, appender);

@@ -56,7 +56,7 @@ impl TailCache {
         head: &EventHead,
     ) -> Result<RecordBatch, StoreError> {
         let Some(block) = chain.block_of(head)? else { return Ok(table.rows(&[])) };
-        let stored = StoredBlock { lsn: head.lsn, verified: head.verified, block };
+        let stored = StoredBlock::new(head, block);
         let rows = table.rows(&[stored]);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.bytes > BYTES_MAX {

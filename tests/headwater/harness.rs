@@ -16,9 +16,11 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_mins(2);
 const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
 
-/// The program, deaf to the environment of whoever runs the tests.
+/// The program, deaf to the environment of whoever runs the tests; `HEADWATER_BINARY` names
+/// another one, such as a release.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+    let built = || env!("CARGO_BIN_EXE_headwater").into();
+    let mut command = Command::new(std::env::var_os("HEADWATER_BINARY").unwrap_or_else(built));
     command.env_remove("HEADWATER_LOG").stdin(Stdio::null());
     command
 }

@@ -124,7 +124,16 @@ async fn damage_in_the_log_the_parts_and_the_index_is_mended_by_itself() {
         log.contains("damage is set aside") && log.contains("the index does not open"),
         "{log}"
     );
-    // Everything is proved again: by the running node, and from the folder of the stopped one.
+    everything_is_proved_again(&appliance, &chain, &data).await;
+    // Nothing of it is left after a restart.
+    assert_eq!(appliance.terminate().code(), Some(0));
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    appliance.has_the_chain(&chain).await;
+}
+
+/// By the running node, and from its folder; and each block says what was proved.
+async fn everything_is_proved_again(appliance: &Appliance, chain: &Chain, data: &Path) {
     let data = data.to_str().unwrap().to_owned();
     let verify = |args: &[&str]| {
         let output = program().arg("verify").args(args).output().unwrap();
@@ -139,11 +148,18 @@ async fn damage_in_the_log_the_parts_and_the_index_is_mended_by_itself() {
     assert_eq!((code, &report["blocks"]), (Some(0), &4.into()), "{report}");
     let (code, report) = verify(&["90:100", "--json", "--data-dir", &data]);
     assert_eq!((code, &report["blocks"]), (Some(11), &0.into()), "what is not there: {report}");
-    // Nothing of it is left after a restart.
-    assert_eq!(appliance.terminate().code(), Some(0));
-    let appliance = Appliance::start(&path).await;
-    appliance.follows(&chain).await;
-    appliance.has_the_chain(&chain).await;
+    let rows = appliance
+        .sql(
+            "select count(*) as n, count(distinct block_number) as numbers, min(provider) as p, \
+             min(verified_at) > '2025-01-01' as is_dated from verification \
+             where verified like 'header+%transactions+receipts%'",
+        )
+        .await;
+    let height = chain.node.head() + 1;
+    let expected = serde_json::json!({
+        "n": height, "numbers": height, "p": "p0", "is_dated": true
+    });
+    assert_eq!(rows[0], expected, "what was proved, by whom and when (INV-2)");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use headwater::node::Node;
 
 use crate::harness::{Appliance, Chain, canonical, config, file_sink, fold, until};
 
+/// `HEADWATER_KILLS` sets another number.
 const KILLS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,8 +50,13 @@ async fn killed_20_times_it_has_every_block_once_and_the_sink_converges() {
         Chain::new(DevnetConfig { transactions: 4, finality: 12, ..DevnetConfig::default() });
     let (url, _) = chain.provider().await;
     let config = config(folder.path(), &[url], &file_sink(&sink));
+    // The log is trimmed at every start, so that it dies in that too.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let keys = "part_blocks = 10\nlog_keep_bytes = 0\nlog_segment_bytes = 32768\n";
+    std::fs::write(&config, text.replace("part_blocks = 10\n", keys)).unwrap();
     let mut durable = 0;
-    for round in 0..KILLS {
+    let kills = std::env::var("HEADWATER_KILLS").ok().and_then(|text| text.parse().ok());
+    for round in 0..kills.unwrap_or(KILLS) {
         let appliance = Appliance::start(&config).await;
         // At another moment of the work each time.
         for step in 0..(3 + round % 7) {

@@ -36,14 +36,8 @@ pub fn rows_of_event(
     let head = event.head;
     let batch = match (table, &event.block) {
         (Table::ChainEvents, _) => event_rows(&[head]),
-        (Table::Blocks | Table::Transactions | Table::Logs | Table::Withdrawals, Some(block)) => {
-            let stored =
-                StoredBlock { lsn: head.lsn, verified: head.verified, block: block.clone() };
-            table.rows(&[stored])
-        }
-        (Table::Blocks | Table::Transactions | Table::Logs | Table::Withdrawals, None) => {
-            return Vec::new();
-        }
+        (_, Some(block)) => table.rows(&[StoredBlock::new(&head, block.clone())]),
+        (_, None) => return Vec::new(),
     };
     let row = |at| Row {
         table,

@@ -21,6 +21,7 @@ ORDER = {
     "logs": "block_number, log_index",
     "withdrawals": "block_number, withdrawal_index",
     "chain_events": "lsn",
+    "verification": "block_number",
 }
 BLOCKS = 250
 

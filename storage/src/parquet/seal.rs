@@ -63,7 +63,7 @@ fn read_block(request: &SealRequest<'_>, head: &EventHead) -> Result<StoredBlock
     let range = request.sealable.range;
     let block = (request.read)(head).map_err(|source| PartError::Log { range, source })?;
     let block = block.ok_or(PartError::NoBlock { lsn: head.lsn })?;
-    Ok(StoredBlock { lsn: head.lsn, verified: head.verified, block })
+    Ok(StoredBlock::new(head, block))
 }
 
 /// What is known of a part before its rows.

@@ -15,9 +15,9 @@ use crate::wal;
 use super::{Chain, StoreError};
 
 /// Blocks that are read from parts at once by who reads on and on.
-const AHEAD_BLOCKS: u64 = 32;
+const AHEAD_BLOCKS: u64 = 16;
 /// Such readers that are served at the same time.
-const READERS: usize = 4;
+const READERS: usize = 3;
 
 /// What was read from parts last, by some readers.
 #[derive(Default)]

@@ -11,6 +11,7 @@ mod read;
 mod table;
 mod transactions;
 mod value;
+mod verification;
 mod withdrawals;
 
 pub use chain_events::{read_events, rows as event_rows};

@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
-use crate::model::{Block, Lsn, Verified};
+use crate::model::{Block, EventHead, Lsn, Origin, Verified};
 
-use super::{blocks, event_rows, logs, transactions, withdrawals};
+use super::{blocks, event_rows, logs, transactions, verification, withdrawals};
 
 /// A table by its name.
 #[derive(
@@ -25,12 +25,20 @@ pub enum Table {
     Withdrawals,
     /// One row per event of the log: applied, reverted, finalized.
     ChainEvents,
+    /// One row per block: what was proved, by whom it was given, and when.
+    Verification,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 5] =
-        [Table::Blocks, Table::Transactions, Table::Logs, Table::Withdrawals, Table::ChainEvents];
+    pub const ALL: [Table; 6] = [
+        Table::Blocks,
+        Table::Transactions,
+        Table::Logs,
+        Table::Withdrawals,
+        Table::ChainEvents,
+        Table::Verification,
+    ];
 
     /// The name in SQL, folders and topics.
     pub fn name(self) -> &'static str {
@@ -40,6 +48,7 @@ impl Table {
             Table::Logs => "logs",
             Table::Withdrawals => "withdrawals",
             Table::ChainEvents => "chain_events",
+            Table::Verification => "verification",
         }
     }
 
@@ -51,7 +60,7 @@ impl Table {
     /// The columns that name a row, in order; they are the key of a topic's records.
     pub fn key(self) -> &'static [&'static str] {
         match self {
-            Table::Blocks => &["block_hash"],
+            Table::Blocks | Table::Verification => &["block_hash"],
             Table::Transactions => &["block_hash", "transaction_index"],
             Table::Logs => &["block_hash", "log_index"],
             Table::Withdrawals => &["block_hash", "withdrawal_index"],
@@ -66,14 +75,14 @@ impl Table {
             Table::Transactions => &["transaction_hash", "from_address", "to_address"],
             Table::Logs => &["transaction_hash", "address"],
             Table::Withdrawals => &["address"],
-            Table::ChainEvents => &[],
+            Table::ChainEvents | Table::Verification => &[],
         }
     }
 
     /// Columns by which the rows are sorted.
     pub fn sort_columns(self) -> &'static [&'static str] {
         match self {
-            Table::Blocks => &["block_number"],
+            Table::Blocks | Table::Verification => &["block_number"],
             Table::Transactions => &["block_number", "transaction_index"],
             Table::Logs => &["block_number", "transaction_index", "log_index"],
             Table::Withdrawals => &["block_number", "withdrawal_index"],
@@ -88,9 +97,11 @@ impl Table {
                 .into_iter()
                 .map(|table| match table {
                     Table::ChainEvents => event_rows(&[]).schema(),
-                    Table::Blocks | Table::Transactions | Table::Logs | Table::Withdrawals => {
-                        table.rows(&[]).schema()
-                    }
+                    Table::Blocks
+                    | Table::Transactions
+                    | Table::Logs
+                    | Table::Withdrawals
+                    | Table::Verification => table.rows(&[]).schema(),
                 })
                 .collect()
         });
@@ -106,6 +117,7 @@ impl Table {
             Table::Logs => logs::rows(blocks),
             Table::Withdrawals => withdrawals::rows(blocks),
             Table::ChainEvents => event_rows(&[]),
+            Table::Verification => verification::rows(blocks),
         }
     }
 }
@@ -117,6 +129,16 @@ pub struct StoredBlock {
     pub lsn: Lsn,
     /// What was proved.
     pub verified: Verified,
+    /// By whom it was given, and when it was proved.
+    pub origin: Origin,
     /// The block.
     pub block: Arc<Block>,
+}
+
+impl StoredBlock {
+    /// A block under the event that it is told with.
+    pub fn new(head: &EventHead, block: Arc<Block>) -> StoredBlock {
+        let EventHead { lsn, verified, origin, .. } = *head;
+        StoredBlock { lsn, verified, origin, block }
+    }
 }

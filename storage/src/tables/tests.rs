@@ -11,13 +11,14 @@ use crate::testing;
 
 fn stored(block: Block) -> StoredBlock {
     let verified = Verified::HEADER.with(Verified::TRANSACTIONS);
-    StoredBlock { lsn: Lsn(7), verified, block: Arc::new(block) }
+    let origin = crate::model::Origin::default();
+    StoredBlock { lsn: Lsn(7), verified, origin, block: Arc::new(block) }
 }
 
 fn through_tables(block: Block) -> Block {
     let stored = [stored(block)];
     let rows = Table::ALL.map(|table| table.rows(&stored));
-    let [blocks, transactions, logs, withdrawals, _] = rows;
+    let [blocks, transactions, logs, withdrawals, _, _] = rows;
     read_blocks(&blocks, &transactions, &logs, &withdrawals).unwrap().remove(0)
 }
 

@@ -87,6 +87,28 @@ impl Value for Seconds {
     }
 }
 
+/// Microseconds since the epoch, where they are known.
+#[derive(Clone, Copy)]
+pub(super) struct Micros(pub(super) Option<u64>);
+
+impl Value for Micros {
+    fn data_type() -> DataType {
+        Seconds::data_type()
+    }
+    fn is_nullable() -> bool {
+        true
+    }
+    fn array(values: impl ExactSizeIterator<Item = Self>) -> ArrayRef {
+        let micros = values.map(|micros| micros.0.map(signed));
+        Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+    }
+    fn read(array: &dyn Array, row: usize) -> Option<Self> {
+        let array = array.as_primitive_opt::<TimestampMicrosecondType>()?;
+        let micros = array.is_valid(row).then(|| array.value(row));
+        Some(Micros(micros.map(u64::try_from).transpose().ok()?))
+    }
+}
+
 impl Value for Option<bool> {
     fn data_type() -> DataType {
         DataType::Boolean
