@@ -68,6 +68,17 @@ impl Default for DiskConfig {
     }
 }
 
+impl DiskConfig {
+    /// Why capture waits, when so many bytes are free: the same words for as long as it does.
+    pub fn reason(&self, free: u64) -> String {
+        if let Some(quota) = self.quota_bytes.filter(|_| free >= self.min_free_bytes) {
+            return format!("the disk is full: disk.quota_bytes = {quota} are used");
+        }
+        let least = self.min_free_bytes;
+        format!("the disk is full: less than disk.min_free_bytes = {least} are free")
+    }
+}
+
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

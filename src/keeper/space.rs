@@ -133,9 +133,11 @@ impl Space {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Bytes { free, used } = seen.bytes;
         let grown = seen.samples.front().and_then(|(since, before)| {
-            let seconds = since.elapsed().as_secs_f64();
+            // What is reserved at the start is no growth.
+            let seconds = Some(since.elapsed()).filter(|since| *since >= SAMPLE_EVERY)?;
+            let seconds = seconds.as_secs_f64();
             let grown = used.checked_sub(*before).filter(|grown| *grown > 0)?;
-            Some(grown as f64 / seconds.max(1.0))
+            Some(grown as f64 / seconds)
         });
         let by_free = free.saturating_sub(self.config.min_free_bytes);
         let by_quota = self.config.quota_bytes.map_or(u64::MAX, |quota| quota.saturating_sub(used));
@@ -179,13 +181,7 @@ pub async fn watch_space(
             let (free, _) = RealDisk::space(&looking.data_dir)?;
             let used = stores.iter().map(|chain| used_bytes(chain)).sum();
             let step = looking.saw(Bytes { free, used });
-            let reason = (step == Step::Pause).then(|| {
-                let min_free = looking.config.min_free_bytes;
-                format!(
-                    "the disk is full: {free} bytes free (min_free_bytes = {min_free}), \
-                         {used} bytes used"
-                )
-            });
+            let reason = (step == Step::Pause).then(|| looking.config.reason(free));
             for chain in &stores {
                 chain.pause(reason.clone());
             }
@@ -197,7 +193,7 @@ pub async fn watch_space(
                 if step > before {
                     let reason = reason.unwrap_or_default();
                     tracing::warn!(?step, reason, "space on the disk is short");
-                } else if before == Step::Pause {
+                } else if before == Step::Pause && step < Step::Pause {
                     tracing::info!(?step, "there is space again: capture goes on");
                 }
                 before = step;

@@ -225,7 +225,7 @@ async fn at_its_quota_a_node_forgets_and_then_waits_and_goes_on_by_itself() {
         (status == 503 && reason.contains("the disk is full")).then_some(reason)
     });
     let reason = reason.await;
-    assert!(reason.contains("bytes used"), "{reason}");
+    assert!(reason.contains("disk.quota_bytes = 100000"), "{reason}");
     // Queries go on, nothing is asked of providers, and nothing that counted is lost.
     let rows = appliance.sql("select count(*) as n from blocks").await;
     let before = rows[0]["n"].as_u64().unwrap();

@@ -34,7 +34,8 @@ pub fn open(
             slots.insert(name.first, slot);
         }
     }
-    let mut writer = Writer { options, log: log.clone(), segment: None, end: 0, next: Lsn(1) };
+    let (end, next, buffer) = (0, Lsn(1), Vec::new());
+    let mut writer = Writer { options, log: log.clone(), segment: None, end, next, buffer };
     let Some(name) = last else {
         // Whatever was acknowledged is gone with the files; its numbers are not given again.
         writer.next = acknowledged.next();

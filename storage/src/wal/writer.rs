@@ -10,6 +10,9 @@ use super::log::Place;
 use super::segment::Segment;
 use super::{Error, Log, Options, Record};
 
+/// Bytes of the buffer that are kept.
+const BUFFER_BYTES_MAX: usize = 16 << 20;
+
 /// The only writer of a log.
 pub struct Writer {
     pub(super) options: Options,
@@ -18,6 +21,8 @@ pub struct Writer {
     pub(super) segment: Option<Arc<Segment>>,
     pub(super) end: u64,
     pub(super) next: Lsn,
+    /// Kept between groups, so that its pages are there already.
+    pub(super) buffer: Vec<u8>,
 }
 
 impl Writer {
@@ -68,21 +73,21 @@ impl Writer {
     fn write(&mut self, records: &[Record]) -> Result<(), Error> {
         let Some(segment) = self.segment.clone() else { return Ok(()) };
         let durable = self.log.durable();
-        let bytes = records.iter().map(|record| record.frame_bytes() as usize).sum();
-        let mut buffer = Vec::with_capacity(bytes);
+        self.buffer.clear();
         let mut offsets = Vec::with_capacity(records.len());
         let mut next = self.next;
         for record in records {
-            offsets.push(self.end + buffer.len() as u64);
-            record.put(next, durable, &mut buffer);
+            offsets.push(self.end + self.buffer.len() as u64);
+            record.put(next, durable, &mut self.buffer);
             next = next.next();
         }
-        segment.file.write_at(&buffer, self.end)?;
+        segment.file.write_at(&self.buffer, self.end)?;
         segment.file.sync()?;
         for offset in offsets {
             segment.push_offset(Some(offset));
         }
-        self.end += buffer.len() as u64;
+        self.end += self.buffer.len() as u64;
+        self.buffer.shrink_to(BUFFER_BYTES_MAX);
         self.next = next;
         self.log.set_durable(Lsn(next.0 - 1));
         Ok(())
