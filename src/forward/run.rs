@@ -18,6 +18,7 @@ use super::status::{ExportState, ExportStatus};
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+const PAUSE_FOR_STORE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Why an exporter cannot even be run; sinks are never a reason (INV-6).
@@ -26,9 +27,6 @@ pub enum ForwardError {
     /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The log failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// One exporter on one chain.
@@ -82,7 +80,13 @@ impl Runner {
                 cursor = Cursor { exported: before, intent: None };
                 continue;
             }
-            let last = cut(position, |lsn| log.weight(lsn)).map_err(StoreError::from)?;
+            let last = match cut(position, |lsn| log.weight(lsn)) {
+                Ok(last) => last,
+                Err(error) => {
+                    self.wait_for_store(&error.into()).await;
+                    continue;
+                }
+            };
             let Some(last) = last else {
                 if durable.changed().await.is_err() {
                     return Ok(());
@@ -91,7 +95,13 @@ impl Runner {
             };
             cursor.intent = Some(last);
             self.save(cursor).await?;
-            let batch = self.read(cursor.exported.next(), last).await?;
+            let batch = match self.read(cursor.exported.next(), last).await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    self.wait_for_store(&error).await;
+                    continue;
+                }
+            };
             self.send(batch).await;
             // INV-5: the sink holds it.
             cursor = Cursor { exported: last, intent: None };
@@ -124,7 +134,15 @@ impl Runner {
         metrics::set_export(metrics::EXPORT_LAG, name, chain, lag);
     }
 
-    async fn read(&self, first: Lsn, last: Lsn) -> Result<Batch, ForwardError> {
+    /// The disk does not give what it has: that is no reason to end, or to skip anything.
+    async fn wait_for_store(&self, error: &StoreError) {
+        let error = error_text(error);
+        tracing::warn!(exporter = self.name, chain = %self.chain.name(), error, "cannot read");
+        self.status.set(ExportState::Retrying, Some(error));
+        tokio::time::sleep(PAUSE_FOR_STORE).await;
+    }
+
+    async fn read(&self, first: Lsn, last: Lsn) -> Result<Batch, StoreError> {
         let (chain, lanes) = (self.chain.clone(), self.lanes.clone());
         let events = on_cpu(move || {
             let mut events = Vec::new();

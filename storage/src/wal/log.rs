@@ -108,7 +108,7 @@ impl Log {
     pub fn weight(&self, lsn: Lsn) -> Result<u64, Error> {
         match self.find(lsn) {
             Ok((_, _, found)) => Ok(found.head.weight()),
-            Err(Error::Lost { .. }) => Ok(0),
+            Err(Error::Lost { .. } | Error::Damaged { .. }) => Ok(0),
             Err(error) => Err(error),
         }
     }

@@ -102,7 +102,8 @@ fn drop_unborn(
     };
     let disk = place.disk.as_ref();
     let segment = Segment::open(disk, &place.folder, place.chain_id, last, Mode::Read)?;
-    if !segment.is_headed && !segment.starts_well()? {
+    let scan = segment.scan_last(acknowledged)?;
+    if !segment.is_headed && scan.next == segment.first && scan.holes.is_empty() {
         disk.remove(&segment.path)?;
         disk.sync_folder(&place.folder)?;
         names.pop();

@@ -88,7 +88,7 @@ impl Segment {
     }
 
     /// Whether the frame behind the header is whole.
-    pub(super) fn starts_well(&self) -> Result<bool, DiskError> {
+    fn starts_well(&self) -> Result<bool, DiskError> {
         match self.whole_at(HEADER_BYTES) {
             Ok(found) => Ok(found.is_some()),
             Err(ReadError::Damage(_)) => Ok(false),
