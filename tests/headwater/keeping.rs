@@ -216,19 +216,20 @@ async fn at_its_quota_a_node_forgets_and_then_waits_and_goes_on_by_itself() {
     let path = config(folder.path(), &[url], "");
     with_keys(&path, "log_segment_bytes = 65536\n");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.clone() + &limits(100_000)).unwrap();
+    fs::write(&path, text.clone() + &limits(1_000_000)).unwrap();
     let appliance = Appliance::start(&path).await;
     let reason = until("the pause", async || {
-        chain.node.mine(1).unwrap();
+        chain.node.mine(3).unwrap();
         let (status, body) = appliance.get("/readyz").await;
         let reason = body["reasons"][0]["reason"].as_str()?.to_owned();
         (status == 503 && reason.contains("the disk is full")).then_some(reason)
     });
     let reason = reason.await;
-    assert!(reason.contains("disk.quota_bytes = 100000"), "{reason}");
+    assert!(reason.contains("disk.quota_bytes = 1000000"), "{reason}");
     // Queries go on, nothing is asked of providers, and nothing that counted is lost.
     let rows = appliance.sql("select count(*) as n from blocks").await;
     let before = rows[0]["n"].as_u64().unwrap();
+    assert!(before > 40, "it captured until then");
     let (_, status) = appliance.get("/v1/status").await;
     assert_eq!(status["disk"]["step"], "pause", "{status}");
     let calls = status["chains"][0]["providers"][0]["requests"].clone();

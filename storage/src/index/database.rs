@@ -1,5 +1,6 @@
 //! The open index: what is looked up, and how blocks go into it.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -87,9 +88,9 @@ impl Index {
         Lsn(self.indexed.load(Ordering::Acquire))
     }
 
-    /// Bytes of its files.
+    /// Bytes that its files take on the disk; the engine's journal is longer than what it holds.
     pub fn file_bytes(&self) -> u64 {
-        self.database.disk_space().unwrap_or(0)
+        allocated_bytes(&self.folder)
     }
 
     /// Indexes blocks of the log, and remembers that everything up to `upto` is indexed.
@@ -153,6 +154,17 @@ impl Index {
     pub fn persist(&self) -> Result<(), IndexError> {
         self.database.persist(PersistMode::SyncData).map_err(self.failed())
     }
+}
+
+fn allocated_bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(facts) if facts.is_dir() => allocated_bytes(&entry.path()),
+            Ok(facts) => facts.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
 }
 
 /// Removes an earlier folder that was set aside, and sets this one aside.
