@@ -20,6 +20,10 @@ pub struct ChainFacts {
     /// Blocks that retention removed: they are no gap.
     #[serde(default)]
     pub forgotten: BlockRanges,
+    /// Blocks of which retention removed rows of other tables than `blocks`: they cannot be given
+    /// back whole.
+    #[serde(default)]
+    pub partial: BlockRanges,
 }
 
 /// A final block that later blocks link to.

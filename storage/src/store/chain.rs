@@ -166,6 +166,7 @@ impl Chain {
             sealed: sealed.max(*self.sealed.borrow()),
             anchor: state.anchor(),
             forgotten: state.forgotten().clone(),
+            partial: state.partial().clone(),
         }
     }
 }
@@ -185,6 +186,7 @@ fn facts_of(ledger: &Ledger, name: &ChainName, chain_id: u64) -> Result<ChainFac
                 sealed: Lsn::ZERO,
                 anchor: None,
                 forgotten: crate::model::BlockRanges::default(),
+                partial: crate::model::BlockRanges::default(),
             };
             ledger.set_chain(&facts)?;
             Ok(facts)

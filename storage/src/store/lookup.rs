@@ -110,6 +110,10 @@ impl Chain {
             Ahead::Other => return Ok(None),
             Ahead::NotRead => {}
         }
+        // A block without some of its rows would be another block.
+        if self.with_state(|state| state.partial().contains(number)) {
+            return Ok(None);
+        }
         let tables = [Table::Blocks, Table::Transactions, Table::Logs, Table::Withdrawals];
         let parts: Vec<Part> = self.with_state(|state| {
             tables.into_iter().filter_map(|table| state.part_of(table, number).cloned()).collect()

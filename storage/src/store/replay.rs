@@ -14,7 +14,7 @@ pub(super) fn replay(
     parts: Vec<Part>,
 ) -> Result<ChainState, StoreError> {
     let mut state = ChainState::new(parts, facts.anchor);
-    state.forgets(facts.forgotten.clone());
+    state.forgets(facts.forgotten.clone(), facts.partial.clone());
     for lsn in facts.replay_from.max(log.first()).0..=log.durable().0 {
         let head = match log.head(Lsn(lsn)) {
             Ok(head) => head,

@@ -32,6 +32,8 @@ pub struct ChainState {
     stale: Vec<BlockRef>,
     /// Blocks that retention removed: nobody misses them.
     forgotten: BlockRanges,
+    /// Blocks of which retention removed rows: they cannot be given back whole.
+    partial: BlockRanges,
     /// Numbers that damage was found at; they are fetched when they are missing.
     damaged: BlockRanges,
     /// The highest block of the live lane.
@@ -49,9 +51,14 @@ impl ChainState {
         state
     }
 
-    /// Blocks that retention removed.
-    pub(super) fn forgets(&mut self, forgotten: BlockRanges) {
-        self.forgotten = forgotten;
+    /// Blocks that retention removed, and those of which it removed rows.
+    pub(super) fn forgets(&mut self, forgotten: BlockRanges, partial: BlockRanges) {
+        (self.forgotten, self.partial) = (forgotten, partial);
+    }
+
+    /// Blocks of which retention removed rows: they cannot be given back whole.
+    pub fn partial(&self) -> &BlockRanges {
+        &self.partial
     }
 
     fn add_edges(&mut self, part: &Part) {
@@ -368,6 +375,7 @@ impl ChainState {
         for part in parts.iter().filter(|part| part.table == Table::Blocks) {
             self.add_edges(part);
             self.sealed.insert(part.range);
+            self.partial.remove(part.range);
             for number in part.range.numbers() {
                 self.events.remove(&number);
                 self.canonical.remove(&number);
@@ -381,9 +389,17 @@ impl ChainState {
 
     /// Retention removed parts; blocks whose rows of `blocks` are gone are forgotten.
     pub(super) fn forget_parts(&mut self, removed: &[Part]) {
-        for part in removed.iter().filter(|part| part.table == Table::Blocks) {
-            self.sealed.remove(part.range);
-            self.forgotten.insert(part.range);
+        for part in removed {
+            match part.table {
+                Table::Blocks => {
+                    self.sealed.remove(part.range);
+                    self.forgotten.insert(part.range);
+                }
+                Table::Transactions | Table::Logs | Table::Withdrawals => {
+                    self.partial.insert(part.range);
+                }
+                Table::ChainEvents | Table::Verification => {}
+            }
         }
         let kept = self.parts.iter().filter(|part| !removed.contains(part)).cloned();
         self.set_parts(kept.collect());

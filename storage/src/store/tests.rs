@@ -21,6 +21,7 @@ use crate::model::{
     Block, BlockRange, BlockRef, ChainEvent, ChainName, Lane, Lsn, Op, Origin, Verified,
 };
 use crate::parquet::Grid;
+use crate::tables::Table;
 use crate::testing::small_block;
 use crate::wal;
 
@@ -477,6 +478,30 @@ fn the_same_log_gives_the_same_parts() {
     drop(chain);
     let chain = Chain::open(&data_dir, &name(), 7, options()).unwrap();
     assert_eq!(seal_all(&chain), before, "INV-7");
+}
+
+#[test]
+fn a_block_whose_logs_were_forgotten_is_not_given_back_without_them() {
+    let disk = SimulatedDisk::new();
+    let (data_dir, chain) = open(&disk).unwrap();
+    for number in 0..30 {
+        chain.append(&[applied(block(number), Lane::Live)]).unwrap();
+    }
+    chain.append(&[ChainEvent::Finalized(block(28).block_ref())]).unwrap();
+    tidy_up(&chain, &mut Told::default()).unwrap();
+    drop(chain);
+    let chain = Chain::open(&data_dir, &name(), 7, options()).unwrap();
+    let whole = |chain: &Chain| chain.block_by_number(0).unwrap().and_then(|event| event.block);
+    assert_eq!(whole(&chain).as_deref(), Some(&*block(0)), "from parts");
+    let keep = Keep { days_max: Some(0), bytes_max: None };
+    let parts = std::collections::BTreeMap::from([(Table::Logs, keep)]);
+    let passed = Passed { required: Lsn(1_000), all: Lsn::ZERO };
+    chain.forget(&Retention { log_bytes: 0, parts }, 9, passed).unwrap();
+    // What was written lately is in memory, and whole; after a restart nothing has all of it.
+    drop(chain);
+    let chain = Chain::open(&data_dir, &name(), 7, options()).unwrap();
+    assert_eq!(whole(&chain), None);
+    assert!(chain.with_state(|state| state.has(0)), "its other rows are there");
 }
 
 #[test]
