@@ -1,6 +1,7 @@
 //! Headwater captures EVM chain data, proves it, keeps it, serves it and forwards it.
 
 pub mod audit;
+pub mod backup;
 pub mod capture;
 pub mod cli;
 pub mod clock;

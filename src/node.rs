@@ -115,6 +115,9 @@ impl Node {
         for chain in &config.chain {
             chains.push(ChainNode::open(&data_dir, chain)?);
         }
+        let ends =
+            chains.iter().map(|node| (node.chain.name().clone(), node.chain.log().durable()));
+        data_dir.settle(ends.collect())?;
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
         let engine = engine(&data_dir, &stores, config.query)?;
         let space = Arc::new(Space::new(data_dir.path(), config.disk));
@@ -137,6 +140,16 @@ impl Node {
 
     /// Spawns capture, index, sealing, exporters and gauges.
     pub fn start(&mut self, config: &Config, supervisor: &mut Supervisor) -> Result<(), NodeError> {
+        let descent = self.data_dir.ledger().descent()?;
+        if let Some(descent) = &descent {
+            tracing::warn!(
+                way = descent.way.as_str(),
+                from = descent.from,
+                at = descent.at,
+                "this data folder did not begin empty: what its exporters send from there on may \
+                 have been sent before by another node"
+            );
+        }
         for node in &self.chains {
             let appender = node.keep(supervisor);
             node.capture(&appender, supervisor);
@@ -153,11 +166,18 @@ impl Node {
                 let sink =
                     headwater_exporters::build(&exporter.name, &exporter.kind, settings, &scope)?;
                 let status = Arc::new(ExportStatus::default());
+                if let Some(descent) = &descent {
+                    status.repeats_after(descent.exported(&exporter.name, node.chain.name()));
+                }
                 let runner = Runner {
                     name: exporter.name.clone(),
                     exporter: sink,
                     chain: node.chain.clone(),
                     ledger: self.data_dir.ledger().clone(),
+                    branches: descent
+                        .as_ref()
+                        .map(|descent| descent.branches(node.chain.name()))
+                        .unwrap_or_default(),
                     tables: exporter.tables(),
                     lanes: exporter.lanes(),
                     status: status.clone(),

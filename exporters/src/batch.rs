@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use headwater_storage::model::{ChainName, Lsn, OwnedEvent};
+use headwater_storage::model::{Branches, ChainName, Lsn, OwnedEvent};
 use headwater_storage::tables::Table;
 
-use crate::encode::{Row, rows_of_event};
+use crate::encode::{Row, Source, rows_of_event};
 
 /// Consecutive events of one chain's log, with the tables that the sink takes.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Batch {
     pub chain: ChainName,
     /// EIP-155 id.
     pub chain_id: u64,
+    /// Where its log parted from those of other nodes.
+    pub branches: Branches,
     /// Tables that are wanted.
     pub tables: Vec<Table>,
     /// The events in order of the log.
@@ -34,8 +36,9 @@ impl Batch {
             .events
             .iter()
             .flat_map(|event| self.tables.iter().map(move |table| (event, *table)));
-        let rows = pairs
-            .flat_map(|(event, table)| rows_of_event(&self.chain, self.chain_id, event, table));
+        let source =
+            Source { chain: &self.chain, chain_id: self.chain_id, branches: &self.branches };
+        let rows = pairs.flat_map(move |(event, table)| rows_of_event(source, event, table));
         rows.filter(|row| !self.parked.contains(&row.event_id))
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_storage::model::{
-    B256, Block, BlockRef, ChainName, EventHead, Header, Lane, Lsn, Op, OwnedEvent, Transaction,
-    Verified,
+    B256, Block, BlockRef, Branches, ChainName, EventHead, Header, Lane, Lsn, Op, OwnedEvent,
+    Transaction, Verified,
 };
 use headwater_storage::tables::Table;
 
@@ -95,6 +95,7 @@ pub fn sample_batch(chain: &ChainName, first: Lsn) -> Batch {
     Batch {
         chain: chain.clone(),
         chain_id: 1,
+        branches: Branches::default(),
         tables: Table::ALL.to_vec(),
         events: (0..).zip(steps).map(event).collect(),
         parked: BTreeSet::new(),

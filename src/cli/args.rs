@@ -36,6 +36,12 @@ pub enum Command {
     Sql(SqlArgs),
     /// Prove again what is stored: hashes, links and roots, from the log and the parts.
     Verify(VerifyArgs),
+    /// Copy a node's data, running or stopped, as of one moment.
+    Backup(BackupArgs),
+    /// Make a data folder of a backup, or look whether a backup is whole.
+    Restore(RestoreArgs),
+    /// Make a data folder open again that does not: nothing is deleted.
+    Repair(RepairArgs),
     /// Serve a synthetic or replayed chain over JSON-RPC.
     Devnet(DevnetArgs),
 }
@@ -175,6 +181,63 @@ pub struct VerifyArgs {
     /// The chain; by default all.
     #[arg(long)]
     pub chain: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `headwater backup`.
+#[derive(Debug, clap::Args)]
+pub struct BackupArgs {
+    /// The folder of all backups, outside of the data folder; each becomes a folder in it, named
+    /// by its time.
+    pub to: PathBuf,
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Share no file with the data folder. Without it files that do not change any more get a
+    /// second name where that is possible: that costs nothing, and a bad sector takes both.
+    #[arg(long)]
+    pub copy: bool,
+    /// The node's admin token; by default the one in its data folder.
+    #[arg(long)]
+    pub token_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `headwater restore`.
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    /// One backup.
+    pub backup: PathBuf,
+    /// An empty folder; every file is compared with its digest on the way.
+    #[arg(long, required_unless_present = "verify")]
+    pub data_dir: Option<PathBuf>,
+    /// Prove everything again that was restored; without a folder, compare the backup's files with
+    /// their digests.
+    #[arg(long)]
+    pub verify: bool,
+    /// Restore what can be restored; the node fetches the rest again.
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `headwater repair`.
+#[derive(Debug, clap::Args)]
+pub struct RepairArgs {
+    /// A stopped node's data folder.
+    #[arg(long)]
+    pub data_dir: PathBuf,
+    /// A backup of it, for the exporters' cursors if the ledger has to be made again.
+    #[arg(long)]
+    pub backup: Option<PathBuf>,
+    /// Only say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -8,12 +8,14 @@ use serde::de::DeserializeOwned;
 
 use crate::http::ADDRESS_FILE;
 use crate::node::{Node, NodeError};
+use crate::secrets::AdminToken;
 
 use super::args::WhichArgs;
 use super::error::CommandError;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8646";
 const TIMEOUT: Duration = Duration::from_mins(2);
+const ORDER_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// A node to ask.
 pub(super) enum Which {
@@ -94,6 +96,27 @@ impl Remote {
         serde_json::from_slice(&body).map_err(|error| refused(error.to_string()))
     }
 
+    /// `POST`s an order that needs the token, and waits for as long as it takes.
+    pub(super) async fn order<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        order: &serde_json::Value,
+        token: &AdminToken,
+    ) -> Result<T, CommandError> {
+        let request = self.client.post(format!("{}{path}", self.url)).timeout(ORDER_TIMEOUT);
+        let request = request.header("authorization", token.header());
+        let request = request.header("content-type", "application/json").body(order.to_string());
+        let response = request.send().await.map_err(self.unreachable())?;
+        let is_good = response.status().is_success();
+        let body = response.bytes().await.map_err(self.unreachable())?;
+        let refused =
+            |message| CommandError::Refused { url: self.url.clone(), message, is_query: false };
+        if !is_good {
+            return Err(refused(message_of(&body)));
+        }
+        serde_json::from_slice(&body).map_err(|error| refused(error.to_string()))
+    }
+
     /// `POST`s a statement.
     pub(super) async fn sql(&self, statement: &str, format: &str) -> Result<Vec<u8>, CommandError> {
         let request = self.client.post(format!("{}/v1/sql?format={format}", self.url));
@@ -104,10 +127,14 @@ impl Remote {
         if is_good {
             return Ok(body.to_vec());
         }
-        let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let message = value.pointer("/error/message").and_then(|text| text.as_str());
-        let message =
-            message.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+        let message = message_of(&body);
         Err(CommandError::Refused { url: self.url.clone(), message, is_query: true })
     }
+}
+
+/// What an answer says is wrong.
+fn message_of(body: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let message = value.pointer("/error/message").and_then(|text| text.as_str());
+    message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }

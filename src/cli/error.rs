@@ -1,5 +1,9 @@
 //! Why a command failed, and the exit code that follows.
 
+use std::path::PathBuf;
+
+use headwater_storage::backup::BackupError;
+
 use crate::config::ConfigError;
 use crate::devnet::DevnetError;
 use crate::exit::Exit;
@@ -7,6 +11,7 @@ use crate::http::HttpError;
 use crate::node::{LOG_TASK, NodeError};
 use crate::query::QueryError;
 use crate::rpc::RpcError;
+use crate::secrets::SecretError;
 use crate::supervisor::TaskError;
 
 /// Why a command failed.
@@ -40,6 +45,21 @@ pub enum CommandError {
         /// Why.
         #[source]
         source: RpcError,
+    },
+    /// A backup, a restore or a repair.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The admin token cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Nobody said where the token is.
+    #[error("a running node makes a backup only with its token: give --data-dir or --token-file")]
+    Token,
+    /// No folder there.
+    #[error("there is no folder {}", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
     },
     /// A range that is none.
     #[error("`{text}` is no range of blocks: write FIRST:END, for example 0:1000 (END excluded)")]
@@ -87,7 +107,22 @@ impl CommandError {
             CommandError::Config(_) => Exit::Config,
             CommandError::Node(error) => error.exit(),
             CommandError::Query(_) | CommandError::Refused { is_query: true, .. } => Exit::Query,
-            CommandError::Range { .. } | CommandError::UnknownChain { .. } => Exit::Usage,
+            CommandError::Range { .. }
+            | CommandError::UnknownChain { .. }
+            | CommandError::Token
+            | CommandError::Backup(BackupError::Relative { .. } | BackupError::Inside { .. }) => {
+                Exit::Usage
+            }
+            CommandError::Backup(BackupError::DamagedBackup { .. }) => Exit::Damaged,
+            CommandError::Backup(
+                BackupError::None { .. }
+                | BackupError::Newer { .. }
+                | BackupError::Manifest { .. }
+                | BackupError::NotEmpty { .. }
+                | BackupError::Lock(_)
+                | BackupError::Salvage(_),
+            )
+            | CommandError::NoFolder { .. } => Exit::DataDir,
             CommandError::Http(HttpError::Listen { .. })
             | CommandError::Devnet(DevnetError::Listen { .. }) => Exit::Listen,
             CommandError::Task(TaskError::Failed { task, .. }) if task.starts_with(LOG_TASK) => {
@@ -95,6 +130,8 @@ impl CommandError {
             }
             CommandError::Provider { .. } | CommandError::Unreachable { .. } => Exit::Unreachable,
             CommandError::Devnet(_)
+            | CommandError::Backup(_)
+            | CommandError::Secret(_)
             | CommandError::Http(_)
             | CommandError::Task(_)
             | CommandError::Refused { .. }

@@ -3,10 +3,13 @@
 mod args;
 mod ask;
 mod backfill;
+mod backup;
 mod demo;
 mod devnet;
 mod error;
 mod output;
+mod repair;
+mod restore;
 mod run;
 mod sql;
 mod start;
@@ -23,7 +26,10 @@ use crate::telemetry::logging;
 
 /// Runs a command to its end.
 pub async fn run(args: Args) -> Result<Exit, CommandError> {
-    let quiet = matches!(args.command, Command::Sql(_) | Command::Status(_) | Command::Verify(_));
+    let quiet = !matches!(
+        args.command,
+        Command::Demo(_) | Command::Run(_) | Command::Backfill(_) | Command::Devnet(_)
+    );
     logging::start(args.log_format, if quiet { "warn" } else { "info,datafusion=warn" });
     match args.command {
         Command::Demo(args) => demo::run(args).await,
@@ -32,6 +38,9 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
         Command::Status(args) => status::run(args).await,
         Command::Sql(args) => sql::run(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Backup(args) => backup::run(args).await,
+        Command::Restore(args) => restore::run(args).await,
+        Command::Repair(args) => repair::run(args).await,
         Command::Devnet(args) => devnet::run(args).await,
     }
 }

@@ -14,6 +14,7 @@ use crate::config::{Config, HttpConfig};
 use crate::http::{HttpError, Server};
 use crate::node::{Node, NodeError};
 use crate::rpc::{Cause, Pool, ProviderConfig};
+use crate::secrets::AdminToken;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
 
@@ -44,9 +45,10 @@ pub(super) async fn serve(
     let handle = recorder()?;
     node.start(config, &mut supervisor)?;
     let node = Arc::new(node);
+    let token = AdminToken::of(node.data_dir.path())?;
     let _announced = server.announce(node.data_dir.path())?;
     supervisor.spawn("gauges", node.clone().watch(supervisor.shutdown()));
-    supervisor.spawn("http", server.run(node.clone(), handle, supervisor.shutdown()));
+    supervisor.spawn("http", server.run(node.clone(), handle, token, supervisor.shutdown()));
     let mut ended = Ok(());
     let until = async { ended = until.await };
     let result = supervisor.run(until).await;

@@ -89,8 +89,8 @@ fn damages(chain: &Value) -> String {
     out
 }
 
-/// For people.
-fn text(document: &Value, is_running: bool) -> String {
+/// What is true of the whole node.
+fn node_text(document: &Value, is_running: bool) -> String {
     let mut out = String::new();
     let state = if is_running { "running" } else { "stopped" };
     let _infallible = writeln!(
@@ -99,6 +99,15 @@ fn text(document: &Value, is_running: bool) -> String {
         word(document, "/version"),
         word(document, "/data_dir")
     );
+    if document.pointer("/descent/way").is_some() {
+        let _infallible = writeln!(
+            out,
+            "{} from {} at {} s: what is exported from there on may have been exported before",
+            word(document, "/descent/way"),
+            word(document, "/descent/from"),
+            number(document, "/descent/at"),
+        );
+    }
     if is_running {
         let _infallible = writeln!(
             out,
@@ -109,6 +118,12 @@ fn text(document: &Value, is_running: bool) -> String {
             number(document, "/disk/seconds_until_full"),
         );
     }
+    out
+}
+
+/// For people.
+fn text(document: &Value, is_running: bool) -> String {
+    let mut out = node_text(document, is_running);
     for chain in list(document, "/chains") {
         let _infallible = writeln!(
             out,

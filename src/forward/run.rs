@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_exporters::{Batch, Disposition, ExportError, Exporter};
 use headwater_storage::ledger::{Cursor, Ledger, LedgerError};
-use headwater_storage::model::{Lane, Lsn};
+use headwater_storage::model::{Branches, Lane, Lsn};
 use headwater_storage::store::{Chain, StoreError, error_text};
 use headwater_storage::tables::Table;
 
@@ -39,6 +39,8 @@ pub struct Runner {
     pub chain: Arc<Chain>,
     /// Where the cursor is.
     pub ledger: Arc<Ledger>,
+    /// Where its log parted from those of other nodes.
+    pub branches: Branches,
     /// Tables that go.
     pub tables: Vec<Table>,
     /// Lanes that go.
@@ -51,17 +53,21 @@ impl Runner {
     /// Forwards until shutdown.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), ForwardError> {
         let ended = shutdown.clone();
+        let mut cursor = self.ledger.cursor(&self.name, self.chain.name())?.unwrap_or_default();
         let result = tokio::select! {
-            result = self.forward(ended) => result,
+            result = self.forward(&mut cursor, ended) => result,
             () = shutdown.requested() => Ok(()),
         };
         self.exporter.close().await;
-        result
+        // A clean end leaves nothing to be sent again; on a full disk it is sent again.
+        match self.store(cursor).await {
+            Err(error) if error.is_of_disk() => result,
+            stored => result.and(stored.map_err(ForwardError::from)),
+        }
     }
 
-    async fn forward(&self, shutdown: Shutdown) -> Result<(), ForwardError> {
+    async fn forward(&self, cursor: &mut Cursor, shutdown: Shutdown) -> Result<(), ForwardError> {
         let mut durable = self.chain.durable();
-        let mut cursor = self.ledger.cursor(&self.name, self.chain.name())?.unwrap_or_default();
         self.show(cursor.exported);
         self.until_ready().await;
         while !shutdown.is_requested() {
@@ -77,7 +83,7 @@ impl Runner {
                     exporter = self.name, chain = %self.chain.name(), from = cursor.exported.0,
                     to = before.0, "records were forgotten before this exporter had them"
                 );
-                cursor = Cursor { exported: before, intent: None };
+                *cursor = Cursor { exported: before, intent: None };
                 continue;
             }
             let last = match cut(position, |lsn| log.weight(lsn)) {
@@ -94,7 +100,7 @@ impl Runner {
                 continue;
             };
             cursor.intent = Some(last);
-            self.save(cursor).await?;
+            self.save(*cursor).await?;
             let batch = match self.read(cursor.exported.next(), last).await {
                 Ok(batch) => batch,
                 Err(error) => {
@@ -104,18 +110,16 @@ impl Runner {
             };
             self.send(batch).await;
             // INV-5: the sink holds it.
-            cursor = Cursor { exported: last, intent: None };
+            *cursor = Cursor { exported: last, intent: None };
             self.show(last);
         }
-        self.save(cursor).await
+        Ok(())
     }
 
     /// One transaction holds both facts: what is acknowledged, and what is sent next.
     async fn save(&self, cursor: Cursor) -> Result<(), ForwardError> {
         loop {
-            let (ledger, name) = (self.ledger.clone(), self.name.clone());
-            let chain = self.chain.name().clone();
-            match on_cpu(move || ledger.set_cursor(&name, &chain, cursor)).await {
+            match self.store(cursor).await {
                 // A full disk is waited for: the sink holds what it holds.
                 Err(error) if error.is_of_disk() => {
                     self.status.set(ExportState::Retrying, Some(error_text(&error)));
@@ -124,6 +128,12 @@ impl Runner {
                 result => return Ok(result?),
             }
         }
+    }
+
+    async fn store(&self, cursor: Cursor) -> Result<(), LedgerError> {
+        let (ledger, name) = (self.ledger.clone(), self.name.clone());
+        let chain = self.chain.name().clone();
+        on_cpu(move || ledger.set_cursor(&name, &chain, cursor)).await
     }
 
     fn show(&self, exported: Lsn) {
@@ -156,6 +166,7 @@ impl Runner {
         Ok(Batch {
             chain: self.chain.name().clone(),
             chain_id: self.chain.chain_id(),
+            branches: self.branches.clone(),
             tables: self.tables.clone(),
             events: events.await?,
             parked: BTreeSet::new(),

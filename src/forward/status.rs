@@ -30,6 +30,7 @@ struct Inner {
     state: ExportState,
     reason: Option<String>,
     exported: Lsn,
+    repeats_after: Option<Lsn>,
     parked: u64,
 }
 
@@ -52,6 +53,9 @@ pub struct ExportView {
     pub lag: u64,
     /// Rows set aside.
     pub parked: u64,
+    /// In a folder that was restored, copied or repaired: what was exported behind this record may
+    /// have come to the sink before, from another node or an earlier life of this one.
+    pub repeats_after_lsn: Option<u64>,
 }
 
 impl ExportStatus {
@@ -64,6 +68,11 @@ impl ExportStatus {
     /// The sink holds more.
     pub fn exported(&self, lsn: Lsn) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).exported = lsn;
+    }
+
+    /// What is exported behind this record may come to the sink a second time.
+    pub fn repeats_after(&self, lsn: Lsn) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).repeats_after = Some(lsn);
     }
 
     /// A row was set aside.
@@ -83,6 +92,7 @@ impl ExportStatus {
             exported_lsn: inner.exported.0,
             lag: durable.0.saturating_sub(inner.exported.0),
             parked: inner.parked,
+            repeats_after_lsn: inner.repeats_after.map(|lsn| lsn.0),
         }
     }
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use headwater_storage::ledger::Quarantine;
+use headwater_storage::ledger::{Descent, Quarantine};
 use headwater_storage::model::{BlockRange, BlockRef};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -75,6 +75,10 @@ pub struct StatusDocument {
     pub version: &'static str,
     /// The data folder.
     pub data_dir: String,
+    /// Starts of this node so far.
+    pub epoch: u64,
+    /// Where the folder comes from, when it did not begin empty.
+    pub descent: Option<Descent>,
     /// How the disk stands.
     pub disk: SpaceView,
     /// The chains.
@@ -122,6 +126,8 @@ impl From<&Node> for StatusDocument {
         StatusDocument {
             version: env!("CARGO_PKG_VERSION"),
             data_dir: node.data_dir.path().display().to_string(),
+            epoch: node.data_dir.ledger().epoch().unwrap_or_default(),
+            descent: node.data_dir.ledger().descent().unwrap_or_default(),
             disk: node.space_view(),
             chains: node.chains.iter().map(ChainView::from).collect(),
             exporters: node.export_views(),

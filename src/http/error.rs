@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use headwater_storage::store::StoreError;
+use headwater_storage::backup::BackupError;
+use headwater_storage::store::{StoreError, error_text};
 use serde_json::json;
 
 use crate::query::QueryError;
@@ -76,6 +77,18 @@ pub enum ApiError {
         /// The path.
         path: String,
     },
+    /// An action without the token.
+    #[error(
+        "this needs the header `authorization: Bearer TOKEN` with the token in the file {file} of \
+         the data folder"
+    )]
+    Forbidden {
+        /// The file.
+        file: &'static str,
+    },
+    /// A backup.
+    #[error("{}", error_text(.0))]
+    Backup(#[from] BackupError),
     /// A statement.
     #[error(transparent)]
     Query(#[from] QueryError),
@@ -106,6 +119,30 @@ impl ApiError {
                 QueryError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid", error.code()),
                 QueryError::Failed { .. } => {
                     (StatusCode::INTERNAL_SERVER_ERROR, "internal", error.code())
+                }
+            },
+            ApiError::Forbidden { .. } => (StatusCode::UNAUTHORIZED, "forbidden", "token"),
+            ApiError::Backup(error) => match error {
+                BackupError::Relative { .. } | BackupError::Inside { .. } => {
+                    (StatusCode::BAD_REQUEST, "invalid", "invalid_argument")
+                }
+                BackupError::Exists { .. } | BackupError::Lock(_) => {
+                    (StatusCode::CONFLICT, "conflict", "backup_busy")
+                }
+                BackupError::Disk(_)
+                | BackupError::Ledger(_)
+                | BackupError::Store(_)
+                | BackupError::Log(_)
+                | BackupError::Open(_)
+                | BackupError::Salvage(_)
+                | BackupError::DamagedPart { .. }
+                | BackupError::Stopped
+                | BackupError::None { .. }
+                | BackupError::Manifest { .. }
+                | BackupError::Newer { .. }
+                | BackupError::DamagedBackup { .. }
+                | BackupError::NotEmpty { .. } => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, "internal", "backup")
                 }
             },
             ApiError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "store"),

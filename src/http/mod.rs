@@ -1,5 +1,6 @@
 //! The local API: chains, blocks, transactions, SQL, exporters, health, metrics.
 
+mod admin;
 mod blocks;
 mod chains;
 mod error;

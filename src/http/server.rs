@@ -14,10 +14,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::node::Node;
+use crate::secrets::AdminToken;
 use crate::supervisor::Shutdown;
 
 use super::error::{ApiError, HttpError};
-use super::{blocks, chains, health, sql, transactions};
+use super::{admin, blocks, chains, health, sql, transactions};
 
 /// The file in the data folder that says where a running node listens.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -29,6 +30,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 pub(super) struct App {
     pub(super) node: Arc<Node>,
     pub(super) metrics: PrometheusHandle,
+    pub(super) token: AdminToken,
+    pub(super) shutdown: Shutdown,
 }
 
 /// The API.
@@ -75,9 +78,10 @@ impl Server {
         self,
         node: Arc<Node>,
         metrics: PrometheusHandle,
+        token: AdminToken,
         mut shutdown: Shutdown,
     ) -> Result<(), std::io::Error> {
-        let router = router(App { node, metrics });
+        let router = router(App { node, metrics, token, shutdown: shutdown.clone() });
         tokio::select! {
             result = async { axum::serve(self.listener, router).await } => result,
             () = shutdown.requested() => Ok(()),
@@ -111,6 +115,7 @@ fn router(app: App) -> Router {
         .route("/v1/chains/{chain}/addresses/{address}/transactions", get(transactions::of_address))
         .route("/v1/exporters", get(chains::exporters))
         .route("/v1/sql", post(sql::run))
+        .route("/v1/admin/backup", post(admin::backup))
         .fallback(|uri: Uri| async move { ApiError::UnknownPath { path: uri.path().to_owned() } })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)

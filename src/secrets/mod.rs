@@ -1,5 +1,9 @@
 //! Secrets by reference: configuration names where a secret is, never the secret.
 
+mod token;
+
+pub use token::{AdminToken, TOKEN_FILE};
+
 use secrecy::SecretString;
 
 /// Why a secret cannot be had. The text never holds a secret (INV-9).

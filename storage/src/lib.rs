@@ -1,5 +1,6 @@
 //! What Headwater keeps on disk: the log, the ledger, the index and the parts of each chain.
 
+pub mod backup;
 mod clock;
 pub mod codec;
 pub mod disk;

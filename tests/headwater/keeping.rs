@@ -44,8 +44,17 @@ fn flip(path: &Path, offset: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_format_1_goes_on_in_place() {
+    goes_on_in_place("format-1.tar.gz").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_format_2_with_a_trimmed_log_goes_on_in_place() {
+    goes_on_in_place("format-2.tar.gz").await;
+}
+
+async fn goes_on_in_place(golden: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.tar.gz");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
     let unpacked =
         Command::new("tar").arg("-xzf").arg(golden).current_dir(folder.path()).status().unwrap();
     assert!(unpacked.success());

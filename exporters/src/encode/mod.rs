@@ -3,4 +3,4 @@
 pub mod json;
 mod row;
 
-pub use row::{Row, rows_of_event};
+pub use row::{Row, Source, rows_of_event};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use arrow::array::RecordBatch;
-use headwater_storage::model::{ChainName, Lsn, Op, OwnedEvent};
+use headwater_storage::model::{Branches, ChainName, Lsn, Op, OwnedEvent};
 use headwater_storage::tables::{StoredBlock, Table, event_rows};
 
 use super::json;
@@ -13,7 +13,9 @@ use super::json;
 pub struct Row {
     /// The table.
     pub table: Table,
-    /// `<chain>:<lsn>:<table>:<row>`; the same row has the same id in every retry.
+    /// `<chain>:<lsn>:<table>:<row>`; the same row has the same id in every retry. Behind the end
+    /// of a backup that was restored, or of a folder that was copied, it is
+    /// `<chain>~<seconds since 1970-01-01 UTC>:...`, since another node may have used the number.
     pub event_id: String,
     /// The primary key, `:` between its columns; a reverted row has the key of the applied one.
     pub key: String,
@@ -25,15 +27,23 @@ pub struct Row {
     pub json: String,
 }
 
+/// The log that an event is in.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The chain.
+    pub chain: &'a ChainName,
+    /// EIP-155 id.
+    pub chain_id: u64,
+    /// Where it parted from those of other nodes.
+    pub branches: &'a Branches,
+}
+
 /// The rows that an event means for a table: all rows of an applied or reverted block; for
 /// `chain_events` the event itself.
-pub fn rows_of_event(
-    chain: &ChainName,
-    chain_id: u64,
-    event: &OwnedEvent,
-    table: Table,
-) -> Vec<Row> {
+pub fn rows_of_event(source: Source<'_>, event: &OwnedEvent, table: Table) -> Vec<Row> {
+    let Source { chain, chain_id, branches } = source;
     let head = event.head;
+    let branch = branches.of(head.lsn).map_or(String::new(), |at| format!("~{at}"));
     let batch = match (table, &event.block) {
         (Table::ChainEvents, _) => event_rows(&[head]),
         (_, Some(block)) => table.rows(&[StoredBlock::new(&head, block.clone())]),
@@ -41,7 +51,7 @@ pub fn rows_of_event(
     };
     let row = |at| Row {
         table,
-        event_id: format!("{chain}:{}:{}:{at}", head.lsn, table.name()),
+        event_id: format!("{chain}{branch}:{}:{}:{at}", head.lsn, table.name()),
         key: key(&batch, table, at),
         op: head.op,
         lsn: head.lsn,

@@ -86,6 +86,11 @@ impl DiskError {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
+    /// Whether the disk refused to give what it has.
+    pub fn is_unreadable(&self) -> bool {
+        self.operation == Operation::Read
+    }
+
     /// Whether a sync failed: the kernel may have dropped the pages, so it is never tried again.
     pub fn is_failed_sync(&self) -> bool {
         matches!(self.operation, Operation::Sync | Operation::SyncFolder)

@@ -1,8 +1,9 @@
 //! The operating system's disk.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::{Disk, DiskError, File, Mode, Operation};
 
@@ -13,12 +14,7 @@ pub struct RealDisk;
 impl RealDisk {
     /// Makes a folder for files that nobody needs after a restart, empty.
     pub fn scratch_folder(folder: &Path) -> Result<(), DiskError> {
-        match fs::remove_dir_all(folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(DiskError::of(Operation::Remove, folder)(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        RealDisk.remove_folder(folder)?;
         fs::create_dir_all(folder).map_err(DiskError::of(Operation::CreateFolder, folder))
     }
 
@@ -34,6 +30,14 @@ impl RealDisk {
     /// Gives the space of such a file back.
     pub fn release(path: &Path) -> Result<(), DiskError> {
         RealDisk.remove(path)
+    }
+
+    /// What tells a file from every copy of it: its number in the file system and when it was made.
+    /// A file system that does not know the second tells less.
+    pub fn identity(path: &Path) -> Result<String, DiskError> {
+        let facts = fs::metadata(path).map_err(DiskError::of(Operation::Size, path))?;
+        let made = facts.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        Ok(format!("{}@{}", facts.ino(), made.map_or(0, |made| made.as_nanos())))
     }
 
     /// Bytes that an unprivileged process can still write below `folder`, and bytes in all.
@@ -80,6 +84,15 @@ impl Disk for RealDisk {
         match fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(DiskError::of(Operation::Remove, path)(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn remove_folder(&self, folder: &Path) -> Result<(), DiskError> {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(DiskError::of(Operation::Remove, folder)(error))
             }
             Ok(()) | Err(_) => Ok(()),
         }

@@ -28,6 +28,11 @@ struct State {
     crash_at: Option<u64>,
     /// The call that fails, once, and how.
     fail_at: Option<(u64, io::ErrorKind)>,
+    /// Reads so far, and the one that fails, once.
+    reads: u64,
+    fail_read_at: Option<u64>,
+    /// Sectors that are never read, as file and offset.
+    bad_sectors: Vec<(usize, u64)>,
     /// Bytes that fit; writes beyond fail with `StorageFull`.
     capacity: Option<u64>,
 }
@@ -48,8 +53,9 @@ enum Change {
 #[derive(Clone)]
 struct NameChange {
     folder: PathBuf,
-    removed: Option<PathBuf>,
-    added: Option<(PathBuf, usize)>,
+    /// Several when a folder is renamed or removed: they change together.
+    removed: Vec<PathBuf>,
+    added: Vec<(PathBuf, usize)>,
 }
 
 impl SimulatedDisk {
@@ -66,6 +72,16 @@ impl SimulatedDisk {
     /// Lets one call that changes the disk fail, counted from now: a write then wrote a part.
     pub fn fail_after(&self, calls: u64, kind: io::ErrorKind) {
         self.with(|state| state.fail_at = Some((state.calls + calls, kind)));
+    }
+
+    /// Lets one read fail, counted from now.
+    pub fn fail_read_after(&self, reads: u64) {
+        self.with(|state| state.fail_read_at = Some(state.reads + reads));
+    }
+
+    /// Reads so far.
+    pub fn reads(&self) -> u64 {
+        self.with(|state| state.reads)
     }
 
     /// Calls that changed the disk so far.
@@ -97,6 +113,14 @@ impl SimulatedDisk {
             State { contents, synced_names: names.clone(), names, ..State::default() }
         });
         SimulatedDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Makes a sector that cannot be read.
+    pub fn spoil(&self, path: &Path, offset: u64) {
+        self.with(|state| {
+            let id = state.names.get(path).copied();
+            state.bad_sectors.extend(id.map(|id| (id, offset - offset % SECTOR_BYTES)));
+        });
     }
 
     /// Flips one bit of a file, as a bad sector would.
@@ -146,6 +170,12 @@ impl State {
         self.fail_at.filter(|(at, _)| *at == self.calls).map(|(_, kind)| kind)
     }
 
+    /// A file, or all files of a folder.
+    fn below(&self, path: &Path) -> Vec<(PathBuf, usize)> {
+        let names = self.names.iter().filter(|(name, _)| name.starts_with(path));
+        names.map(|(name, id)| (name.clone(), *id)).collect()
+    }
+
     fn rename(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.unsynced_names.push(change);
@@ -170,11 +200,16 @@ impl State {
 }
 
 impl NameChange {
+    fn new(of: &Path, removed: Vec<PathBuf>, added: Vec<(PathBuf, usize)>) -> NameChange {
+        let folder = of.parent().unwrap_or(Path::new("")).to_owned();
+        NameChange { folder, removed, added }
+    }
+
     fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
-        if let Some(removed) = &self.removed {
+        for removed in &self.removed {
             names.remove(removed);
         }
-        if let Some((path, id)) = &self.added {
+        for (path, id) in &self.added {
             names.insert(path.clone(), *id);
         }
     }
@@ -259,9 +294,7 @@ impl Disk for SimulatedDisk {
             Mode::Create => self.change(Operation::Open, path, |state| {
                 let id = state.contents.len();
                 state.contents.push(Content::default());
-                let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-                let added = Some((path.to_owned(), id));
-                state.rename(NameChange { folder, removed: None, added });
+                state.rename(NameChange::new(path, Vec::new(), vec![(path.to_owned(), id)]));
                 Ok(id)
             })?,
         };
@@ -270,10 +303,18 @@ impl Disk for SimulatedDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         self.change(Operation::Rename, from, |state| {
-            let id = state.names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
-            let folder = to.parent().unwrap_or(Path::new("")).to_owned();
-            let (removed, added) = (Some(from.to_owned()), Some((to.to_owned(), id)));
-            state.rename(NameChange { folder, removed, added });
+            let moved = state.below(from);
+            if moved.is_empty() {
+                return Err(io::ErrorKind::NotFound);
+            }
+            let to_name = |path: &PathBuf| match path.strip_prefix(from) {
+                Ok(rest) if rest.as_os_str().is_empty() => to.to_owned(),
+                Ok(rest) => to.join(rest),
+                Err(_) => path.clone(),
+            };
+            let added = moved.iter().map(|(path, id)| (to_name(path), *id)).collect();
+            let removed = moved.into_iter().map(|(path, _)| path).collect();
+            state.rename(NameChange::new(to, removed, added));
             Ok(())
         })
     }
@@ -284,16 +325,22 @@ impl Disk for SimulatedDisk {
             if state.names.contains_key(to) {
                 return Err(io::ErrorKind::AlreadyExists);
             }
-            let folder = to.parent().unwrap_or(Path::new("")).to_owned();
-            state.rename(NameChange { folder, removed: None, added: Some((to.to_owned(), id)) });
+            state.rename(NameChange::new(to, Vec::new(), vec![(to.to_owned(), id)]));
             Ok(())
         })
     }
 
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
         self.change(Operation::Remove, path, |state| {
-            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-            state.rename(NameChange { folder, removed: Some(path.to_owned()), added: None });
+            state.rename(NameChange::new(path, vec![path.to_owned()], Vec::new()));
+            Ok(())
+        })
+    }
+
+    fn remove_folder(&self, folder: &Path) -> Result<(), DiskError> {
+        self.change(Operation::Remove, folder, |state| {
+            let removed = state.below(folder).into_iter().map(|(path, _)| path).collect();
+            state.rename(NameChange::new(folder, removed, Vec::new()));
             Ok(())
         })
     }
@@ -329,7 +376,15 @@ impl Disk for SimulatedDisk {
 
 impl File for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, DiskError> {
-        Ok(self.disk.with(|state| {
+        let read = self.disk.with(|state| {
+            state.reads += 1;
+            let upto = offset + buffer.len() as u64;
+            let is_bad = |(id, at): &(usize, u64)| {
+                *id == self.id && *at < upto && offset < *at + SECTOR_BYTES
+            };
+            if state.fail_read_at == Some(state.reads) || state.bad_sectors.iter().any(is_bad) {
+                return Err(io::Error::other("the simulated sector cannot be read"));
+            }
             let content = state.contents.get(self.id).map_or(&[][..], |file| &file.current);
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
             let rest = content.get(start..).unwrap_or_default();
@@ -337,8 +392,9 @@ impl File for SimulatedFile {
             if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
                 to.copy_from_slice(from);
             }
-            count
-        }))
+            Ok(count)
+        });
+        read.map_err(DiskError::of(Operation::Read, &self.path))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), DiskError> {

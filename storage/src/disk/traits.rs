@@ -4,6 +4,9 @@ use std::path::Path;
 
 use super::DiskError;
 
+/// What a disk refuses to read at once.
+const BLOCK_BYTES: u64 = 4_096;
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -19,12 +22,14 @@ pub enum Mode {
 pub trait Disk: Send + Sync + 'static {
     /// Opens or makes a file.
     fn open(&self, path: &Path, mode: Mode) -> Result<Box<dyn File>, DiskError>;
-    /// Renames within a file system, over an existing file.
+    /// Renames a file within a file system, over an existing one, or a folder to a free name.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
     /// Gives a file a second name, which must be free.
     fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
     /// Removes a file; one that does not exist is fine.
     fn remove(&self, path: &Path) -> Result<(), DiskError>;
+    /// Removes a folder with all that is in it; one that does not exist is fine.
+    fn remove_folder(&self, folder: &Path) -> Result<(), DiskError>;
     /// Names in a folder, sorted; a missing folder has none.
     fn list(&self, folder: &Path) -> Result<Vec<String>, DiskError>;
     /// Makes a folder and those above it.
@@ -47,12 +52,44 @@ pub trait File: Send + Sync {
     fn size(&self) -> Result<u64, DiskError>;
 }
 
+/// Reads, and once more when the disk refuses: a sector that is refused twice is damaged.
+pub fn read_twice(file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, DiskError> {
+    file.read_at(buffer, offset).or_else(|_| file.read_at(buffer, offset))
+}
+
+/// Reads around sectors that the disk refuses: they read as ones, which no checksum fits, so that
+/// what they held is damaged and what stands behind them is found.
+pub fn read_around(file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, DiskError> {
+    let error = match read_twice(file, buffer, offset) {
+        Ok(read) => return Ok(read),
+        Err(error) => error,
+    };
+    tracing::warn!(
+        error = %error.source, path = %error.path.display(), offset, bytes = buffer.len(),
+        "the disk does not give what it has"
+    );
+    let there = usize::try_from(file.size()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let count = there.min(buffer.len());
+    let mut rest = buffer.get_mut(..count).unwrap_or_default();
+    let mut at = offset;
+    while !rest.is_empty() {
+        let due = usize::try_from(BLOCK_BYTES - at % BLOCK_BYTES).unwrap_or(1).min(rest.len());
+        let (block, after) = rest.split_at_mut(due);
+        if file.read_at(block, at).is_err() {
+            block.fill(0xff);
+        }
+        at += due as u64;
+        rest = after;
+    }
+    Ok(count)
+}
+
 /// Reads a whole file.
 pub fn read_file(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, DiskError> {
     let file = disk.open(path, Mode::Read)?;
     let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
     let mut bytes = vec![0; size];
-    let read = file.read_at(&mut bytes, 0)?;
+    let read = read_twice(file.as_ref(), &mut bytes, 0)?;
     bytes.truncate(read);
     Ok(bytes)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, DiskError, File, Mode};
+use crate::disk::{Disk, DiskError, File, Mode, read_twice};
 
 pub(super) struct Backend {
     file: Box<dyn File>,
@@ -44,7 +44,7 @@ impl redb::StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        let read = self.file.read_at(out, offset).map_err(DiskError::into_io)?;
+        let read = read_twice(self.file.as_ref(), out, offset).map_err(DiskError::into_io)?;
         if read < out.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

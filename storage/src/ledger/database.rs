@@ -1,29 +1,33 @@
 //! The open ledger: its tables, and the transactions that change them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::disk::Disk;
-use crate::model::ChainName;
+use crate::model::{ChainName, Lsn};
 
 use super::backend::Backend;
 use super::value::{from_bytes, to_bytes};
-use super::{ChainFacts, Cursor, LedgerError, Part, Quarantine};
+use super::{ChainFacts, Cursor, Descent, LedgerError, Part, Quarantine, Way};
 
 /// The ledger's file in the data folder.
 pub const FILE_NAME: &str = "ledger.redb";
 
 const CACHE_BYTES: usize = 16 << 20;
-const INSTANCE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("instance");
-const CHAINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("chains");
-const PARTS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("parts");
-const CURSORS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("cursors");
-const PARKED: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("parked");
-const QUARANTINE: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("quarantine");
+pub(super) const INSTANCE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("instance");
+pub(super) const CHAINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("chains");
+pub(super) const PARTS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("parts");
+pub(super) const CURSORS: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("cursors");
+pub(super) const PARKED: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("parked");
+pub(super) const QUARANTINE: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("quarantine");
 const EPOCH: &str = "epoch";
-const RESTORED: &str = "restored";
+const HOME: &str = "home";
+const DESCENT: &str = "descent";
 
 /// The open ledger.
 pub struct Ledger {
@@ -60,6 +64,34 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Opens the ledger and reads all of it: the engine's pages and every value. The engine trusts
+    /// its own pages, and may panic over what it finds there.
+    pub fn open_whole(disk: &Arc<dyn Disk>, data_dir: &Path) -> Result<Ledger, LedgerError> {
+        let read = || Ledger::open(disk, data_dir).and_then(|l| l.check().map(|()| l));
+        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+        read.unwrap_or_else(|_| Err(LedgerError::Nonsense { path: data_dir.join(FILE_NAME) }))
+    }
+
+    fn check(&self) -> Result<(), LedgerError> {
+        {
+            let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            let database = database.as_mut().ok_or(LedgerError::Closed)?;
+            let open =
+                |source| LedgerError::Open { path: self.path.clone(), source: Box::new(source) };
+            database.check_integrity().map_err(open)?;
+        }
+        self.instance::<u64>(EPOCH)?;
+        self.descent()?;
+        for facts in self.chains()? {
+            self.parts(&facts.name)?;
+            self.quarantined(&facts.name)?;
+        }
+        for (exporter, _, _) in self.cursors()? {
+            self.parked(&exporter)?;
+        }
+        Ok(())
+    }
+
     fn write<T>(
         &self,
         act: impl FnOnce(&redb::WriteTransaction) -> Result<T, LedgerError>,
@@ -75,7 +107,7 @@ impl Ledger {
         result
     }
 
-    fn read(&self) -> Result<redb::ReadTransaction, LedgerError> {
+    pub(super) fn read(&self) -> Result<redb::ReadTransaction, LedgerError> {
         {
             let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(database) = database.as_ref() {
@@ -182,27 +214,57 @@ impl Ledger {
         self.list(QUARANTINE, chain.as_str())
     }
 
-    /// Says where a restored folder comes from.
-    pub fn set_restored(&self, from: &str) -> Result<(), LedgerError> {
+    fn set_instance<T: serde::Serialize>(&self, key: &str, value: &T) -> Result<(), LedgerError> {
         self.write(|transaction| {
             let mut table = transaction.open_table(INSTANCE)?;
-            table.insert(RESTORED, to_bytes(&from)?.as_slice())?;
+            table.insert(key, to_bytes(value)?.as_slice())?;
             Ok(())
         })
     }
 
-    /// Where a restored folder comes from.
-    pub fn restored(&self) -> Result<Option<String>, LedgerError> {
+    fn instance<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &str,
+    ) -> Result<Option<T>, LedgerError> {
         let table = self.read()?.open_table(INSTANCE)?;
-        let found = table.get(RESTORED)?;
-        found.map(|bytes| from_bytes(RESTORED, bytes.value())).transpose()
+        let found = table.get(key)?;
+        found.map(|bytes| from_bytes(key, bytes.value())).transpose()
+    }
+
+    /// Says where the folder comes from; `chains` is the last record of each.
+    pub fn set_descent(
+        &self,
+        way: Way,
+        from: String,
+        at: u64,
+        chains: BTreeMap<ChainName, Lsn>,
+    ) -> Result<(), LedgerError> {
+        let mut exporters = Vec::new();
+        for (exporter, chain, cursor) in self.cursors()? {
+            exporters.extend(chain.parse().map(|chain| (exporter, chain, cursor.exported)));
+        }
+        let before = self.descent()?.map(Box::new);
+        self.set_instance(DESCENT, &Descent { way, from, at, chains, exporters, before })
+    }
+
+    /// Where the folder comes from, when it did not begin empty.
+    pub fn descent(&self) -> Result<Option<Descent>, LedgerError> {
+        self.instance(DESCENT)
+    }
+
+    /// Remembers the file that the ledger is in, by what tells it from its copies.
+    pub fn set_home(&self, home: &str) -> Result<(), LedgerError> {
+        self.set_instance(HOME, &home)
+    }
+
+    /// The file that the ledger was in when it was opened last.
+    pub fn home(&self) -> Result<Option<String>, LedgerError> {
+        self.instance(HOME)
     }
 
     /// The number of starts so far.
     pub fn epoch(&self) -> Result<u64, LedgerError> {
-        let table = self.read()?.open_table(INSTANCE)?;
-        let found = table.get(EPOCH)?;
-        Ok(found.map(|bytes| from_bytes(EPOCH, bytes.value())).transpose()?.unwrap_or(0))
+        Ok(self.instance(EPOCH)?.unwrap_or(0))
     }
 
     /// Values under all keys that begin with a name.
@@ -287,7 +349,7 @@ impl Ledger {
     }
 }
 
-fn open_database(backend: Backend, path: &Path) -> Result<Database, LedgerError> {
+pub(super) fn open_database(backend: Backend, path: &Path) -> Result<Database, LedgerError> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     builder
@@ -295,7 +357,7 @@ fn open_database(backend: Backend, path: &Path) -> Result<Database, LedgerError>
         .map_err(|source| LedgerError::Open { path: path.to_owned(), source: Box::new(source) })
 }
 
-fn write_to<T>(
+pub(super) fn write_to<T>(
     database: &Database,
     act: impl FnOnce(&redb::WriteTransaction) -> Result<T, LedgerError>,
 ) -> Result<T, LedgerError> {

@@ -11,13 +11,25 @@ pub enum LedgerError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// Not a ledger, or damaged beyond its own repair.
-    #[error("cannot open the ledger {}: restore the folder from a backup", path.display())]
+    #[error(
+        "cannot open the ledger {}: make it again with `headwater repair`, or restore a backup",
+        path.display()
+    )]
     Open {
         /// The file.
         path: PathBuf,
         /// redb's reason.
         #[source]
         source: Box<redb::DatabaseError>,
+    },
+    /// Pages that the engine cannot make sense of.
+    #[error(
+        "the pages of the ledger {} make no sense: make it again with `headwater repair`, or \
+         restore a backup", path.display()
+    )]
+    Nonsense {
+        /// The file.
+        path: PathBuf,
     },
     /// The disk failed, and it could not be opened again yet.
     #[error("the ledger waits for the disk")]
@@ -46,6 +58,15 @@ pub enum LedgerError {
         version: u8,
         /// Ours.
         known: u8,
+    },
+    /// A value that is not what was written.
+    #[error(
+        "the ledger's entry `{key}` is damaged: make the ledger again with `headwater repair`, or \
+         restore a backup"
+    )]
+    Damaged {
+        /// The entry.
+        key: String,
     },
     /// A value that cannot be read.
     #[error("the ledger's entry `{key}` cannot be read")]
@@ -77,8 +98,10 @@ impl LedgerError {
                 matches!(error.as_ref(), redb::CommitError::Storage(error) if is_io(error))
             }
             LedgerError::Open { .. }
+            | LedgerError::Nonsense { .. }
             | LedgerError::Durability(_)
             | LedgerError::Version { .. }
+            | LedgerError::Damaged { .. }
             | LedgerError::Value { .. } => false,
         }
     }

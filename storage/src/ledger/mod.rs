@@ -4,8 +4,10 @@
 //! Every change is one transaction, on disk when the call returns.
 
 mod backend;
+mod copy;
 mod cursor;
 mod database;
+mod descent;
 mod error;
 mod facts;
 mod part;
@@ -13,6 +15,7 @@ mod value;
 
 pub use cursor::Cursor;
 pub use database::{FILE_NAME, Ledger};
+pub use descent::{Descent, Way};
 pub use error::LedgerError;
 pub use facts::{Anchor, ChainFacts, Quarantine};
 pub use part::Part;

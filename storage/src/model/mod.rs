@@ -1,6 +1,7 @@
 //! What a chain is made of: blocks with everything in them, and the events that happen to blocks.
 
 mod block;
+mod branches;
 mod chain;
 mod date;
 mod event;
@@ -16,6 +17,7 @@ mod withdrawal;
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};
 pub use block::{Block, BlockParts, LinkError};
+pub use branches::Branches;
 pub use chain::{BlockRange, BlockRef, ChainName, ChainNameError, Lane, Lsn};
 pub use date::{date_of, date_text, parse_date};
 pub use event::{ChainEvent, EventHead, Op, OwnedEvent};

@@ -2,6 +2,7 @@
 //! `storage/README.md`; any Parquet reader can use the files without help.
 
 mod error;
+mod facts;
 mod merge;
 mod path;
 mod plan;
@@ -11,10 +12,11 @@ mod sink;
 mod writer;
 
 pub use error::{BlockReadError, PartError};
+pub use facts::read_part_facts;
 pub use merge::{MergeRequest, merge};
 pub use path::{PartName, folder_of};
 pub use plan::{Grid, Sealable, plan};
-pub use read::{PartOf, PartReader, lsns_of};
+pub use read::{PartOf, PartReader, integers_of, lsns_of};
 pub use seal::{ReadBlock, SealRequest, seal};
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 
-use crate::disk::{Disk, DiskError, File, Mode};
+use crate::disk::{Disk, DiskError, File, Mode, read_twice};
 use crate::ledger::Part;
 use crate::model::{Block, BlockRange, Lsn};
 use crate::tables::{Table, read_blocks};
@@ -169,9 +169,14 @@ impl PartReader {
 
 /// The `lsn` column of rows.
 pub fn lsns_of(rows: &RecordBatch) -> Vec<Lsn> {
-    let column = rows.column_by_name("lsn").and_then(|c| c.as_primitive_opt::<Int64Type>());
-    let values = column.into_iter().flat_map(|column| column.values().iter());
-    values.map(|lsn| Lsn(u64::try_from(*lsn).unwrap_or(0))).collect()
+    integers_of(rows, "lsn").into_iter().map(Lsn).collect()
+}
+
+/// A column of whole numbers; what is null or negative counts as 0.
+pub fn integers_of(rows: &RecordBatch, column: &str) -> Vec<u64> {
+    let column = rows.column_by_name(column).and_then(|c| c.as_primitive_opt::<Int64Type>());
+    let values = column.into_iter().flatten();
+    values.map(|value| value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)).collect()
 }
 
 /// Our file as Parquet's reader wants it.
@@ -185,7 +190,7 @@ struct Rest {
 
 impl Read for Rest {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at).map_err(DiskError::into_io)?;
+        let read = read_twice(self.file.as_ref(), buffer, self.at).map_err(DiskError::into_io)?;
         self.at += read as u64;
         Ok(read)
     }
@@ -210,7 +215,7 @@ impl ChunkReader for PartFile {
             return Err(ParquetError::EOF(format!("{length} bytes at {start} of {size}")));
         }
         let mut bytes = vec![0; length];
-        let read = self.0.read_at(&mut bytes, start);
+        let read = read_twice(self.0.as_ref(), &mut bytes, start);
         let read = read.map_err(|error| ParquetError::External(Box::new(error)))?;
         bytes.truncate(read);
         Ok(bytes.into())

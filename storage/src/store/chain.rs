@@ -61,6 +61,7 @@ pub struct Chain {
     pub(super) parts: PartReader,
     pub(super) read_ahead: ReadAhead,
     pub(super) replaced: Replaced,
+    pub(super) files: Mutex<()>,
     pub(super) durable: watch::Sender<Lsn>,
     pub(super) sealed: watch::Sender<Lsn>,
     pub(super) paused: watch::Sender<Option<String>>,
@@ -82,6 +83,9 @@ impl Chain {
             if chain == name.as_str() {
                 acknowledged = acknowledged.max(cursor.exported);
             }
+        }
+        if let Some(descent) = ledger.descent()? {
+            acknowledged = acknowledged.max(descent.chains.get(name).copied().unwrap_or_default());
         }
         let folder = data_dir.wal_folder(name);
         let writer = wal::open(data_dir.disk(), &folder, chain_id, options.wal, acknowledged)?;
@@ -108,6 +112,7 @@ impl Chain {
             parts: PartReader::new(data_dir.disk().clone(), data_dir.path().to_owned()),
             read_ahead: ReadAhead::default(),
             replaced: Replaced::default(),
+            files: Mutex::default(),
         };
         chain.note_holes()?;
         Ok(chain)

@@ -225,7 +225,11 @@ impl Chain {
 }
 
 /// Moves a file into the folder for damaged ones; one that is missing is fine.
-fn set_file_aside(disk: &dyn Disk, data_dir: &Path, path: &str) -> Result<(), DiskError> {
+pub(super) fn set_file_aside(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    path: &str,
+) -> Result<(), DiskError> {
     let aside = data_dir.join(FOLDER);
     disk.create_folder(&aside)?;
     let to = aside.join(path.replace('/', "_"));

@@ -1,16 +1,23 @@
 //! A data folder: its format, its owner, and where everything in it lies.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::clock;
 use crate::disk::{self, Disk, DiskError, FolderLock, LockError, RealDisk};
-use crate::ledger::{Ledger, LedgerError};
-use crate::model::ChainName;
+use crate::ledger::{self, Ledger, LedgerError, Way};
+use crate::model::{ChainName, Lsn};
 
 /// The format of the folder as a whole.
 pub const FORMAT_VERSION: u32 = 2;
 
-const FORMAT_FILE: &str = "FORMAT";
+/// The file that says so.
+pub const FORMAT_FILE: &str = "FORMAT";
+/// The manifest of a backup.
+pub const MANIFEST_FILE: &str = "MANIFEST.json";
+/// Says that a folder is being restored: it is begun anew after a crash.
+pub const RESTORING_FILE: &str = "RESTORING";
 const FORMAT_PREFIX: &str = "headwater data folder, format ";
 
 /// An owned data folder.
@@ -53,6 +60,21 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// A backup is not run, so that it stays what it is.
+    #[error(
+        "{} is a backup: restore it with `headwater restore {} --data-dir DIR`; its parts can be \
+         read as they are", path.display(), path.display()
+    )]
+    Backup {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A restore did not come to its end.
+    #[error("a restore to {} was not finished: run `headwater restore` again", path.display())]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Nothing there.
     #[error("there is no data folder at {}: give the --data-dir of a node that ran",
         path.display())]
@@ -62,19 +84,28 @@ pub enum OpenError {
     },
 }
 
+/// What the file of the format says today.
+pub fn format_text() -> String {
+    format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n")
+}
+
 impl DataDir {
     /// Opens or makes a data folder on the real disk and owns it until dropped.
     pub fn open(path: &Path) -> Result<DataDir, OpenError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         disk.create_folder(path)?;
-        check_format(disk.as_ref(), path)?;
+        let format = check_format(disk.as_ref(), path)?;
         let lock = FolderLock::acquire(path)?;
+        if format.is_some() {
+            // Cheap, and the engine itself would not notice damage.
+            drop(Ledger::open_whole(&disk, path)?);
+        }
         DataDir::with_disk(path, disk, Some(lock))
     }
 
     /// Opens the folder of a stopped node.
     pub fn open_existing(path: &Path) -> Result<DataDir, OpenError> {
-        if !path.join(FORMAT_FILE).exists() {
+        if !path.join(FORMAT_FILE).exists() && !path.join(RESTORING_FILE).exists() {
             return Err(OpenError::Missing { path: path.to_owned() });
         }
         DataDir::open(path)
@@ -88,11 +119,35 @@ impl DataDir {
     ) -> Result<DataDir, OpenError> {
         // Earlier formats are read as they are; what is written from here on is today's.
         if check_format(disk.as_ref(), path)? != Some(FORMAT_VERSION) {
-            let text = format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n");
-            disk::write_file(disk.as_ref(), &path.join(FORMAT_FILE), text.as_bytes())?;
+            disk::write_file(disk.as_ref(), &path.join(FORMAT_FILE), format_text().as_bytes())?;
         }
         let ledger = Arc::new(Ledger::open(&disk, path)?);
         Ok(DataDir { path: path.to_owned(), disk, ledger, _lock: lock })
+    }
+
+    /// Makes a data folder of files that were put there by a restore or a repair.
+    pub fn found(path: &Path, disk: Arc<dyn Disk>) -> Result<DataDir, OpenError> {
+        let ledger = Arc::new(Ledger::open(&disk, path)?);
+        disk::write_file(disk.as_ref(), &path.join(FORMAT_FILE), format_text().as_bytes())?;
+        Ok(DataDir { path: path.to_owned(), disk, ledger, _lock: None })
+    }
+
+    /// Notices that the folder is a copy of the one that was opened last, or was moved, and says
+    /// so from then on; `chains` is where they stand. A folder that was restored or repaired says
+    /// that.
+    pub fn settle(&self, chains: BTreeMap<ChainName, Lsn>) -> Result<(), OpenError> {
+        let here = RealDisk::identity(&self.path.join(ledger::FILE_NAME))?;
+        match self.ledger.home()? {
+            Some(home) if home == here => return Ok(()),
+            Some(home) if !home.is_empty() => self.ledger.set_descent(
+                Way::Copied,
+                format!("a folder whose ledger was file {home}"),
+                clock::unix_seconds(),
+                chains,
+            )?,
+            Some(_) | None => {}
+        }
+        Ok(self.ledger.set_home(&here)?)
     }
 
     /// The folder.
@@ -122,12 +177,18 @@ impl DataDir {
 }
 
 /// The folder's format; none for an empty folder.
-fn check_format(disk: &dyn Disk, path: &Path) -> Result<Option<u32>, OpenError> {
+pub(super) fn check_format(disk: &dyn Disk, path: &Path) -> Result<Option<u32>, OpenError> {
+    let names = disk.list(path)?;
+    if names.iter().any(|name| name == MANIFEST_FILE) {
+        return Err(OpenError::Backup { path: path.to_owned() });
+    }
+    if names.iter().any(|name| name == RESTORING_FILE) {
+        return Err(OpenError::Unfinished { path: path.to_owned() });
+    }
     let bytes = match disk::read_file(disk, &path.join(FORMAT_FILE)) {
         Ok(bytes) => bytes,
         Err(error) if error.is_missing() => {
             // A crash of the very first start leaves its lock and a temporary file.
-            let names = disk.list(path)?;
             let ours = ["LOCK", "FORMAT.tmp"];
             if names.iter().all(|name| ours.contains(&name.as_str())) {
                 return Ok(None);

@@ -2,7 +2,7 @@
 //! functions; nothing is forgotten that somebody who is required has not passed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use crate::ledger::Part;
 use crate::model::Lsn;
@@ -76,6 +76,12 @@ pub fn plan_parts(parts: &[Part], retention: &Retention, today: i32, passed: Lsn
 }
 
 impl Chain {
+    /// Keeps all files of the log and all parts where they are, for who copies them; what is
+    /// written meanwhile is added.
+    pub fn hold_files(&self) -> MutexGuard<'_, ()> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets what may be forgotten; gives the bytes that became free.
     pub fn forget(
         &self,
@@ -83,6 +89,7 @@ impl Chain {
         today: i32,
         passed: Passed,
     ) -> Result<u64, StoreError> {
+        let _held = self.hold_files();
         let mut freed = self.trim(retention.log_bytes)?;
         let parts = self.with_state(|state| state.parts().clone());
         let plan = plan_parts(&parts, retention, today, passed.required);

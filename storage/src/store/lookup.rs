@@ -127,7 +127,9 @@ impl Chain {
         }
         let blocks = match self.parts.blocks(&part_of, range) {
             Ok(blocks) => blocks,
-            Err(PartError::Disk(error)) if !error.is_missing() => return Err(error.into()),
+            Err(PartError::Disk(error)) if !error.is_missing() && !error.is_unreadable() => {
+                return Err(error.into());
+            }
             Err(error) => {
                 self.found_damaged_part(&parts, &error)?;
                 return Ok(None);

@@ -14,6 +14,7 @@ mod recent;
 mod repair;
 mod replaced;
 mod replay;
+mod salvage;
 mod scrub;
 mod sealing;
 mod snapshot;
@@ -21,10 +22,13 @@ mod state;
 
 pub use chain::{Chain, ChainOptions};
 pub use committer::{Appender, Committer};
-pub use data_dir::{DataDir, FORMAT_VERSION, OpenError};
+pub use data_dir::{
+    DataDir, FORMAT_FILE, FORMAT_VERSION, MANIFEST_FILE, OpenError, RESTORING_FILE, format_text,
+};
 pub use error::{AppendError, StoreError, Violation, error_text};
 pub use forgetting::{Keep, Passed, Retention, plan_parts, plan_trim};
 pub use repair::Repair;
+pub use salvage::{SalvageError, SalvageReport, SalvageRequest, salvage, salvage_ledger};
 pub use scrub::ScrubPosition;
 pub use snapshot::Snapshot;
 pub use state::ChainState;

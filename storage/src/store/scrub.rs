@@ -59,6 +59,9 @@ impl Chain {
         let bytes = match disk::read_file(self.disk.as_ref(), &self.data_dir.join(&part.path)) {
             Ok(bytes) => bytes,
             Err(error) if error.is_missing() => Vec::new(),
+            Err(error) if error.is_unreadable() => {
+                return self.set_part_aside(part, &crate::store::error_text(&error));
+            }
             Err(error) => return Err(error.into()),
         };
         if crc32c::crc32c(&bytes) == part.crc32c {

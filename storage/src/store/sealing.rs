@@ -67,6 +67,7 @@ impl Chain {
 
     /// Makes one part per table of the parts of a range; readers keep the files that they have.
     pub fn merge(&self, range: BlockRange) -> Result<(), StoreError> {
+        let _held = self.hold_files();
         let is_in = |part: &Part| range.first <= part.range.first && part.range.last <= range.last;
         let before: Vec<Part> = self
             .with_state(|state| state.parts().iter().filter(|part| is_in(part)).cloned().collect());

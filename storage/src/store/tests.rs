@@ -1,10 +1,11 @@
 //! The store under crashes, faults and damage. A generated workload appends blocks on both lanes,
-//! reverts, finalizes, seals, merges, trims the log and moves cursors.
+//! reverts, finalizes, seals, merges, trims the log, moves cursors and makes backups.
 //!
 //! Crashes: the machine dies at a call that changes the disk, keeps any part of what was not
-//! synced, dies again while the store opens, and goes on to the end. Faults: a call fails once,
-//! a write after a part of it. Damage: a bit flips anywhere. After each, everything that was
-//! acknowledged is there, byte for byte, and nothing else is; the final chain is right.
+//! synced, dies again while the store opens, and goes on to the end. Faults: a call or a read
+//! fails once, a write after a part of it. Damage: a bit flips, or a sector cannot be read. After
+//! each, everything that was acknowledged is there, byte for byte, and nothing else is; the final
+//! chain is right.
 //!
 //! `HEADWATER_SEEDS` sets how many cases are run, `HEADWATER_SEED` replays one; the seed is in
 //! every failure.
@@ -15,6 +16,7 @@ use std::sync::{Arc, LazyLock};
 use alloy_primitives::B256;
 
 use super::*;
+use crate::backup::{self, BackupRequest, RestoreRequest};
 use crate::disk::SimulatedDisk;
 use crate::ledger::Cursor;
 use crate::model::{
@@ -30,6 +32,7 @@ const HEAD_TARGET: u64 = 36;
 /// No run of the work below gets as far.
 const BLOCKS_MAX: u64 = 200;
 const EXPORTER: &str = "sink";
+const BACKUPS: &str = "/backups";
 
 fn name() -> ChainName {
     "test".parse().unwrap()
@@ -43,12 +46,12 @@ fn options() -> ChainOptions {
     }
 }
 
-fn open(disk: &SimulatedDisk) -> Result<(DataDir, Chain), String> {
+fn open(disk: &SimulatedDisk) -> Result<(DataDir, Arc<Chain>), String> {
     let text = |error: &dyn std::error::Error| format!("{error}: {:?}", error.source());
     let data_dir = DataDir::with_disk(Path::new("data"), Arc::new(disk.clone()), None)
         .map_err(|error| text(&error))?;
     let chain = Chain::open(&data_dir, &name(), 7, options()).map_err(|error| text(&error))?;
-    Ok((data_dir, chain))
+    Ok((data_dir, Arc::new(chain)))
 }
 
 /// The block of a number on the fork that wins.
@@ -76,6 +79,8 @@ struct Told {
     durable: Lsn,
     cursor: Lsn,
     sealed: u64,
+    /// Backups, and the record that each was cut at.
+    backups: Vec<(std::path::PathBuf, Lsn)>,
 }
 
 /// What a seed makes of the work.
@@ -86,6 +91,7 @@ struct Work {
     final_distance: u64,
     cursor_every: u64,
     trim_every: u64,
+    backup_every: u64,
 }
 
 impl Work {
@@ -99,6 +105,7 @@ impl Work {
             final_distance: pick(19, 2, 4),
             cursor_every: pick(29, 1, 4),
             trim_every: pick(41, 3, 6),
+            backup_every: pick(53, 9, 9),
         }
     }
 
@@ -159,7 +166,7 @@ fn stopped(error: impl std::fmt::Debug) -> Stopped {
 }
 
 /// Works until the goal or the first failure; `told` has what was acknowledged.
-fn run(work: Work, data_dir: &DataDir, chain: &Chain, told: &mut Told) -> Result<(), Stopped> {
+fn run(work: Work, data_dir: &DataDir, chain: &Arc<Chain>, told: &mut Told) -> Result<(), Stopped> {
     for step in 0.. {
         assert!(step < 400, "the work comes to its end");
         let is_done = chain.with_state(|state| {
@@ -200,8 +207,54 @@ fn run(work: Work, data_dir: &DataDir, chain: &Chain, told: &mut Told) -> Result
         if step % work.trim_every == 0 {
             tidy_up(chain, told)?;
         }
+        if step % work.backup_every == 5 {
+            back_up(data_dir, chain, told)?;
+        }
     }
     Ok(())
+}
+
+fn back_up(data_dir: &DataDir, chain: &Arc<Chain>, told: &mut Told) -> Result<(), Stopped> {
+    let request = BackupRequest {
+        data_dir,
+        chains: std::slice::from_ref(chain),
+        to: Path::new(BACKUPS),
+        may_link: told.backups.len().is_multiple_of(2),
+        made_at: told.durable.0,
+        is_stopped: &|| false,
+    };
+    match backup::backup(&request) {
+        Ok(report) => told.backups.push((report.path, report.chains[0].lsn)),
+        // Two of the same record have the same name.
+        Err(backup::BackupError::Exists { .. }) => {}
+        Err(error) => return Err(stopped(error)),
+    }
+    Ok(())
+}
+
+/// The newest backup is whole, and a node begins from it where it was cut; earlier ones are whole.
+fn check_backups(disk: &SimulatedDisk, told: &Told, case: &str) {
+    for (path, lsn) in &told.backups {
+        let (manifest, damaged) = backup::check(disk, path).unwrap();
+        assert!(damaged.is_empty(), "{case}: {damaged:?} of a backup");
+        assert_eq!(manifest.chains[0].lsn, *lsn, "{case}");
+    }
+    let Some((path, lsn)) = told.backups.last() else { return };
+    let disk: Arc<dyn crate::disk::Disk> = Arc::new(disk.clone());
+    let to = Path::new("restored");
+    let request =
+        RestoreRequest { disk: disk.clone(), backup: path, to, keeps_going: false, at: 1 };
+    disk.remove_folder(to).or_else(|_| disk.remove_folder(to)).unwrap();
+    // A call may fail; then it is begun again.
+    let restored = backup::restore(&request).or_else(|_| backup::restore(&request));
+    restored.unwrap_or_else(|error| panic!("{case}: {error}"));
+    let data_dir = DataDir::with_disk(to, disk, None).unwrap();
+    let chain = Chain::open(&data_dir, &name(), 7, options()).unwrap();
+    assert_eq!(chain.log().durable(), *lsn, "{case}: the cut");
+    let ledger = data_dir.ledger();
+    assert_eq!(ledger.descent().unwrap().unwrap().chains[&name()], *lsn, "{case}: descent");
+    let cursor = ledger.cursor(EXPORTER, &name()).unwrap().unwrap_or_default().exported;
+    check(&data_dir, &chain, &Told { durable: *lsn, cursor, ..Told::default() }, case);
 }
 
 /// Seals what can be sealed, merges what can be merged, and trims the log as far as that allows.
@@ -273,8 +326,8 @@ fn for_each_seed(count: u64, case: impl Fn(u64) + Sync) {
     });
 }
 
-/// Calls that change the disk in a whole run of a seed's work.
-fn calls_of_a_whole_run(seed: u64) -> u64 {
+/// The disk after a whole run of a seed's work.
+fn whole_run(seed: u64) -> SimulatedDisk {
     let disk = SimulatedDisk::new();
     let (data_dir, chain) = open(&disk).unwrap();
     let mut told = Told::default();
@@ -282,12 +335,13 @@ fn calls_of_a_whole_run(seed: u64) -> u64 {
     check(&data_dir, &chain, &told, "without a crash");
     chain.with_state(|state| assert!(state.sealed().count() >= 16, "several parts were sealed"));
     assert!(chain.log().segments().iter().any(|facts| facts.is_trimmed), "the log was trimmed");
-    disk.calls()
+    assert!(!told.backups.is_empty(), "a backup was made");
+    disk
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_at_any_crash() {
-    let calls = calls_of_a_whole_run(0);
+    let calls = whole_run(0).calls();
     assert!(calls > 200, "the run is long enough to mean something");
     // 7,919 is a prime that does not divide it: as many seeds as calls crash at every call.
     for_each_seed(200, |seed| {
@@ -309,22 +363,31 @@ fn nothing_acknowledged_is_lost_at_any_crash() {
         let third = second.after_crash((seed + 1).rotate_left(17));
         let (data_dir, chain) = open(&third).unwrap_or_else(|error| panic!("{case}: {error}"));
         check(&data_dir, &chain, &told, &case);
+        check_backups(&third, &told, &case);
         run(work, &data_dir, &chain, &mut told).unwrap_or_else(|error| panic!("{case}: {error:?}"));
         check(&data_dir, &chain, &told, &case);
+        check_backups(&third, &told, &case);
     });
 }
 
 #[test]
 fn a_call_that_fails_costs_nothing_that_was_acknowledged() {
     use std::io::ErrorKind;
-    let calls = calls_of_a_whole_run(0);
+    let whole = whole_run(0);
     for_each_seed(200, |seed| {
-        let at = 1 + seed.wrapping_mul(7_919) % calls;
-        let kind = if seed % 2 == 0 { ErrorKind::StorageFull } else { ErrorKind::Other };
-        let case = format!("HEADWATER_SEED={seed}, {kind:?} at call {at}");
+        let kind = if seed % 3 == 0 { ErrorKind::StorageFull } else { ErrorKind::Other };
+        let is_read = seed % 3 == 2;
+        let count = if is_read { whole.reads() } else { whole.calls() };
+        let at = 1 + seed.wrapping_mul(7_919) % count;
+        let what = if is_read { "read" } else { "call" };
+        let case = format!("HEADWATER_SEED={seed}, {kind:?} at {what} {at}");
         let work = Work::of(seed);
         let mut disk = SimulatedDisk::new();
-        disk.fail_after(at, kind);
+        if is_read {
+            disk.fail_read_after(at);
+        } else {
+            disk.fail_after(at, kind);
+        }
         let mut told = Told::default();
         for _ in 0..6 {
             let Ok((data_dir, chain)) = open(&disk) else { continue };
@@ -333,7 +396,10 @@ fn a_call_that_fails_costs_nothing_that_was_acknowledged() {
                 result = run(work, &data_dir, &chain, &mut told);
             }
             match result {
-                Ok(()) => return check(&data_dir, &chain, &told, &case),
+                Ok(()) => {
+                    check(&data_dir, &chain, &told, &case);
+                    return check_backups(&disk, &told, &case);
+                }
                 // The process ends, and nothing of what the kernel kept back is there after it.
                 Err(_) => disk = disk.after_crash(seed + 1),
             }
@@ -390,8 +456,14 @@ fn damage_anywhere_is_set_aside_and_mended() {
         let written = crate::disk::read_file(&disk, path).unwrap();
         let written = written.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1;
         let offset = seed.wrapping_mul(0xd134_2543_de82_ef95) % written;
-        disk.flip_bit(path, offset);
-        let case = format!("HEADWATER_SEED={seed}, {} at {offset}", path.display());
+        let is_bad_sector = seed % 5 == 4;
+        if is_bad_sector {
+            disk.spoil(path, offset);
+        } else {
+            disk.flip_bit(path, offset);
+        }
+        let what = if is_bad_sector { "bad sector" } else { "flip" };
+        let case = format!("HEADWATER_SEED={seed}, {what} of {} at {offset}", path.display());
 
         let (data_dir, chain) = open(&disk).unwrap_or_else(|error| panic!("{case}: {error}"));
         let mut position = ScrubPosition::default();

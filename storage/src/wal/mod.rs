@@ -4,7 +4,9 @@
 //! when its group was synced (INV-1); nobody reads past that (INV-4).
 
 mod error;
+mod extent;
 mod frame;
+mod inspect;
 mod layout;
 mod log;
 mod open;
@@ -14,7 +16,9 @@ mod trim;
 mod writer;
 
 pub use error::{Damage, Error};
+pub use extent::LogFile;
 pub use frame::Record;
+pub use inspect::chain_ids;
 pub use log::{Log, SegmentFacts};
 pub use open::open;
 pub use scan::Hole;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::disk::DiskError;
+use crate::disk::{DiskError, read_around};
 use crate::model::Lsn;
 
 use super::Damage;
@@ -119,7 +119,7 @@ impl Segment {
     fn look_behind(&self, offset: u64, due: Lsn) -> Result<Option<Behind>, DiskError> {
         let size = self.file.size()?;
         let mut rest = vec![0; usize::try_from(size.saturating_sub(offset)).unwrap_or(0)];
-        let read = self.file.read_at(&mut rest, offset)?;
+        let read = read_around(self.file.as_ref(), &mut rest, offset)?;
         rest.truncate(read);
         if rest.iter().all(|byte| *byte == 0) {
             return Ok(None);

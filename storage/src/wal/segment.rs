@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::disk::{Disk, DiskError, File, Mode};
+use crate::disk::{Disk, DiskError, File, Mode, read_around};
 use crate::model::Lsn;
 
 use super::frame::FrameHead;
@@ -64,7 +64,7 @@ impl Segment {
         let (path, first) = (folder.join(name.file_name()), name.first);
         let file = disk.open(&path, mode)?;
         let mut found = vec![0; HEADER_BYTES as usize];
-        let read = file.read_at(&mut found, 0)?;
+        let read = read_around(file.as_ref(), &mut found, 0)?;
         found.truncate(read);
         let layout = match read_header(&found, chain_id, first) {
             Header::Good { layout } => Some(layout),
@@ -114,7 +114,7 @@ impl Segment {
     pub(super) fn head_at(&self, offset: u64) -> Result<Option<Found>, ReadError> {
         let mut bytes = [0; HEAD_BYTES_MAX];
         let wanted = bytes.get_mut(..self.layout.head_bytes()).unwrap_or_default();
-        let read = self.file.read_at(wanted, offset).map_err(ReadError::Disk)?;
+        let read = read_around(self.file.as_ref(), wanted, offset).map_err(ReadError::Disk)?;
         let read = bytes.get(..read).unwrap_or_default();
         let head = FrameHead::parse(self.layout, read).map_err(ReadError::Damage)?;
         Ok(head.map(|head| Found { head, bytes }))
@@ -124,7 +124,7 @@ impl Segment {
     pub(super) fn payload(&self, offset: u64, found: &Found) -> Result<Vec<u8>, ReadError> {
         let mut payload = vec![0; found.head.payload_bytes as usize];
         let at = offset + self.layout.head_bytes() as u64;
-        let read = self.file.read_at(&mut payload, at).map_err(ReadError::Disk)?;
+        let read = read_around(self.file.as_ref(), &mut payload, at).map_err(ReadError::Disk)?;
         if read < payload.len() {
             return Err(ReadError::Damage(Damage::Length));
         }
