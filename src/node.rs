@@ -130,7 +130,11 @@ impl Node {
         let mut chains = Vec::new();
         for facts in data_dir.ledger().chains()? {
             let config = ChainConfig::plain(facts.name, facts.chain_id, "http://127.0.0.1:1");
-            chains.push(ChainNode::open(&data_dir, &config)?);
+            let node = ChainNode::open(&data_dir, &config)?;
+            // Nobody else does.
+            let opened = node.chain.open_index();
+            opened.map_err(|source| NodeError::Store { chain: config.name, source })?;
+            chains.push(node);
         }
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
         let engine = engine(&data_dir, &stores, QueryConfig::default())?;

@@ -97,7 +97,7 @@ mod rules {
         ("fjall::", &["storage/src/index/"]),
         ("redb::", &["storage/src/ledger/"]),
         ("zstd::", &["storage/src/wal/"]),
-        ("parquet::arrow", &["storage/src/parquet/"]),
+        ("parquet::arrow", &["storage/src/parquet/", "storage/benches/encodings.rs"]),
         ("datafusion::", &["src/query/"]),
         ("governor::", &["src/rpc/"]),
         ("reqwest::", &["src/rpc/", "src/cli/ask.rs", "src/cli/error.rs"]),

@@ -129,7 +129,7 @@ fn text(document: &Value, is_running: bool) -> String {
             out,
             "\nchain {} (id {})\n  head       {} (provider says {})\n  finalized  {}\n  captured   \
              {} blocks: {}\n  sealed     {} blocks\n  gaps       {}\n  records    durable {}, \
-             indexed {}, sealed {}\n  disk       log {} bytes, parts {} bytes",
+             indexed {}, sealed {}\n  lookups    {}\n  disk       log {} bytes, parts {} bytes",
             word(chain, "/name"),
             number(chain, "/chain_id"),
             number(chain, "/head/number"),
@@ -142,6 +142,7 @@ fn text(document: &Value, is_running: bool) -> String {
             number(chain, "/durable_lsn"),
             number(chain, "/indexed_lsn"),
             number(chain, "/sealed_lsn"),
+            word(chain, "/lookups"),
             number(chain, "/wal_bytes"),
             number(chain, "/part_bytes"),
         );

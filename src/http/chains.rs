@@ -44,6 +44,8 @@ pub struct ChainView {
     pub durable_lsn: u64,
     /// Last indexed record.
     pub indexed_lsn: u64,
+    /// Lookups by hash and address: `ready`, `opening`, or `rebuilding, 43 %`.
+    pub lookups: String,
     /// Last record that parts were made from.
     pub sealed_lsn: u64,
     /// Bytes of the log's files.
@@ -108,6 +110,7 @@ impl From<&ChainNode> for ChainView {
             gaps: node.gaps(),
             durable_lsn: chain.log().durable().0,
             indexed_lsn: chain.index().map_or(0, |index| index.indexed().0),
+            lookups: chain.lookups().to_string(),
             sealed_lsn,
             wal_bytes: chain.log().file_bytes(),
             part_bytes,

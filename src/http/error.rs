@@ -145,6 +145,9 @@ impl ApiError {
                     (StatusCode::INTERNAL_SERVER_ERROR, "internal", "backup")
                 }
             },
+            ApiError::Store(StoreError::Lookups { .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "index_behind")
+            }
             ApiError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "store"),
             ApiError::Render(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "render"),
         }

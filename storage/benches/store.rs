@@ -147,6 +147,7 @@ fn store(path: &Path, recorded: &[Block]) {
     let name = "bench".parse().expect("a name");
     let open = || Chain::open(&data_dir, &name, 1, ChainOptions::default()).expect("a chain");
     let chain = open();
+    chain.open_index().expect("an index");
     let mut parent = B256::ZERO;
     let mut hashes = Vec::new();
     for first in (0..BLOCKS).step_by(16) {
@@ -195,6 +196,9 @@ fn store(path: &Path, recorded: &[Block]) {
     let started = now();
     let chain = open();
     println!("opening {} MB of log, all sealed: {:.1} ms", log >> 20, millis(started.elapsed()));
+    let started = now();
+    chain.open_index().expect("an index");
+    println!("opening the index, beside capture: {:.1} ms", millis(started.elapsed()));
     let passed = Passed { required: Lsn(u64::MAX - 1), all: Lsn::ZERO };
     let started = cpu();
     let freed = chain.forget(&Retention::default(), 0, passed).expect("trimmed");

@@ -1,6 +1,8 @@
 //! A block's bytes, version 1: header, transactions, receipts, withdrawals, each field in the
 //! order of its declaration in `model`.
 
+use alloy_primitives::Bytes;
+
 use crate::model::Block;
 
 use super::wire::{DecodeError, Input, Wire};
@@ -16,8 +18,8 @@ pub fn encode_block(block: &Block, out: &mut Vec<u8>) {
     block.withdrawals.put(out);
 }
 
-/// Reads a block of the given version; all bytes must be used.
-pub fn decode_block(version: u8, bytes: &[u8]) -> Result<Block, DecodeError> {
+/// Reads a block of the given version; all bytes must be used. Its byte strings share their memory.
+pub fn decode_block(version: u8, bytes: &Bytes) -> Result<Block, DecodeError> {
     if version != VERSION {
         return Err(DecodeError::Version { version });
     }

@@ -21,7 +21,7 @@ fn the_bytes_of_version_1_are_golden() {
         std::fs::write(&golden, &bytes).unwrap();
     }
     assert_eq!(std::fs::read(&golden).unwrap(), bytes);
-    assert_eq!(decode_block(1, &bytes).unwrap(), sample());
+    assert_eq!(decode_block(1, &bytes.into()).unwrap(), sample());
 }
 
 #[test]
@@ -29,16 +29,19 @@ fn cut_and_flipped_bytes_are_errors_or_other_blocks_but_no_panic() {
     let mut bytes = Vec::new();
     encode_block(&sample(), &mut bytes);
     for end in 0..bytes.len() {
-        assert!(decode_block(VERSION, &bytes[..end]).is_err(), "cut at {end}");
+        assert!(decode_block(VERSION, &bytes[..end].to_vec().into()).is_err(), "cut at {end}");
     }
     for at in 0..bytes.len() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 0xff;
-        decode_block(VERSION, &flipped).ok();
+        decode_block(VERSION, &flipped.into()).ok();
     }
     bytes.push(0);
-    assert!(matches!(decode_block(VERSION, &bytes), Err(DecodeError::Trailing { bytes: 1 })));
-    assert!(matches!(decode_block(9, &bytes), Err(DecodeError::Version { version: 9 })));
+    assert!(matches!(
+        decode_block(VERSION, &bytes.clone().into()),
+        Err(DecodeError::Trailing { bytes: 1 })
+    ));
+    assert!(matches!(decode_block(9, &bytes.into()), Err(DecodeError::Version { version: 9 })));
 }
 
 #[test]
@@ -51,7 +54,7 @@ fn every_recorded_block_survives_its_bytes() {
         let Ok(block) = testing::parse(&block, receipts.as_deref()) else { continue };
         let mut bytes = Vec::new();
         encode_block(&block, &mut bytes);
-        assert_eq!(decode_block(VERSION, &bytes).unwrap(), block, "{}", folder.display());
+        assert_eq!(decode_block(VERSION, &bytes.into()).unwrap(), block, "{}", folder.display());
         count += 1;
     }
     assert!(count > 800, "{count} blocks");

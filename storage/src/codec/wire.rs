@@ -44,15 +44,16 @@ pub enum DecodeError {
     Extra(#[source] serde_json::Error),
 }
 
-/// Bytes being read.
+/// Bytes being read. Byte strings that are taken out of them share their memory.
 pub struct Input<'a> {
+    whole: &'a Bytes,
     rest: &'a [u8],
 }
 
 impl<'a> Input<'a> {
     /// Reads from the start.
-    pub fn new(rest: &'a [u8]) -> Input<'a> {
-        Input { rest }
+    pub fn new(whole: &'a Bytes) -> Input<'a> {
+        Input { whole, rest: whole }
     }
 
     /// Bytes not read yet.
@@ -64,6 +65,13 @@ impl<'a> Input<'a> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(DecodeError::Short)?;
         self.rest = rest;
         Ok(taken)
+    }
+
+    /// A piece that shares the memory of the whole.
+    fn take_shared(&mut self, count: usize) -> Result<Bytes, DecodeError> {
+        let from = self.whole.len() - self.rest.len();
+        self.take_bytes(count)?;
+        Ok(self.whole.slice(from..from + count))
     }
 
     fn take_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
@@ -189,7 +197,7 @@ impl Wire for Bytes {
     }
     fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         let length = input.take_length()?;
-        Ok(Bytes::copy_from_slice(input.take_bytes(length)?))
+        input.take_shared(length)
     }
 }
 

@@ -18,6 +18,7 @@ pub use path::{PartName, folder_of};
 pub use plan::{Grid, Sealable, plan};
 pub use read::{PartOf, PartReader, integers_of, lsns_of};
 pub use seal::{ReadBlock, SealRequest, seal};
+pub use writer::writer_properties;
 
 #[cfg(test)]
 mod tests;

@@ -10,9 +10,10 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-    RowFilter,
+    ArrowPredicateFn, ArrowReaderBuilder, ArrowReaderMetadata, ArrowReaderOptions,
+    ParquetRecordBatchReaderBuilder, RowFilter, RowSelection, RowSelector,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
@@ -100,6 +101,10 @@ impl PartReader {
         let builder = if part.range == range {
             builder
         } else {
+            let builder = match pages_of(&builder, range) {
+                Some(pages) => builder.with_row_selection(pages),
+                None => builder,
+            };
             builder.with_row_filter(RowFilter::new(vec![Box::new(wanted)]))
         };
         let arrow_schema = builder.schema().clone();
@@ -165,6 +170,34 @@ impl PartReader {
     pub fn forget(&self) {
         self.footers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+}
+
+/// The rows of the pages that can hold blocks of a range, by the bounds that the page index has;
+/// `None` without an index.
+fn pages_of<T>(builder: &ArrowReaderBuilder<T>, range: BlockRange) -> Option<RowSelection> {
+    let metadata = builder.metadata();
+    let (bounds, places) = (metadata.column_index()?, metadata.offset_index()?);
+    let groups: Vec<usize> = (0..metadata.num_row_groups()).collect();
+    let numbers =
+        StatisticsConverter::try_new(NUMBER, builder.schema(), builder.parquet_schema()).ok()?;
+    let first = numbers.data_page_mins(bounds, places, &groups).ok()?;
+    let last = numbers.data_page_maxes(bounds, places, &groups).ok()?;
+    let rows = numbers.data_page_row_counts(places, metadata.row_groups(), &groups).ok()??;
+    let (first, last) =
+        (first.as_primitive_opt::<Int64Type>()?, last.as_primitive_opt::<Int64Type>()?);
+    let pages = first.iter().zip(last.iter()).zip(rows.iter());
+    let selectors = pages.map(|((first, last), rows)| {
+        let rows = usize::try_from(rows?).ok()?;
+        let may_hold = match (first, last) {
+            (Some(first), Some(last)) => {
+                u64::try_from(first).ok()? <= range.last
+                    && range.first <= u64::try_from(last).ok()?
+            }
+            _ => true,
+        };
+        Some(if may_hold { RowSelector::select(rows) } else { RowSelector::skip(rows) })
+    });
+    Some(selectors.collect::<Option<Vec<RowSelector>>>()?.into())
 }
 
 /// The `lsn` column of rows.

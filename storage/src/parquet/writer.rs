@@ -3,21 +3,24 @@
 use std::path::Path;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnPath;
 
 use crate::disk::{self, Disk, Mode};
 use crate::ledger::Part;
-use crate::tables::LAYOUT_VERSION;
+use crate::tables::{LAYOUT_VERSION, Table};
 
 use super::PartError;
 use super::sink::Sink;
 
 const ROW_GROUP_ROWS: usize = 256 << 10;
+/// A lookup reads one page of each column.
+const PAGE_ROWS: usize = 2 << 10;
 const ZSTD_LEVEL: i32 = 1;
 
 /// A part that is being written.
@@ -27,6 +30,70 @@ pub(super) struct PartWriter<'a> {
     chain_id: u64,
     part: Part,
     writer: Option<ArrowWriter<Sink>>,
+}
+
+/// Columns that mostly go up by little: their differences are stored.
+const RISING: [&str; 9] = [
+    "block_number",
+    "block_timestamp",
+    "transaction_index",
+    "log_index",
+    "withdrawal_index",
+    "validator_index",
+    "receipt_cumulative_gas_used",
+    "transaction_count",
+    "lsn",
+];
+/// Numbers that have few values: these get a dictionary.
+const FEW: [&str; 9] = [
+    "transaction_type",
+    "signature_chain_id",
+    "v",
+    "y_parity",
+    "receipt_status",
+    "json_fields",
+    "receipt_json_fields",
+    "receipt_blob_gas_used",
+    "receipt_blob_gas_price",
+];
+
+/// How the parts of a table are written, whatever their rows: what was measured is in
+/// `ops/decisions/0009-encodings.md`. Only encodings that every reader of the field knows are used.
+/// Bloom filters start at their largest and are folded to what the rows need.
+pub fn writer_properties(table: Table) -> WriterPropertiesBuilder {
+    let schema = table.schema();
+    let sorting = table.sort_columns().iter().filter_map(|name| {
+        let column_idx = i32::try_from(schema.index_of(name).ok()?).ok()?;
+        Some(SortingColumn { column_idx, descending: false, nulls_first: false })
+    });
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_sorting_columns(Some(sorting.collect()))
+        .set_created_by(format!("headwater {}", env!("CARGO_PKG_VERSION")));
+    for field in schema.fields() {
+        let (name, column) = (field.name().as_str(), ColumnPath::from(field.name().as_str()));
+        let has_dictionary = *field.data_type() == DataType::Utf8 || FEW.contains(&name);
+        properties = properties.set_column_dictionary_enabled(column.clone(), has_dictionary);
+        if RISING.contains(&name) {
+            properties =
+                properties.set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED);
+        }
+        // Bounds of hashes and of what nobody compares prune nothing.
+        if matches!(field.data_type(), DataType::FixedSizeBinary(_) | DataType::Binary) {
+            properties = properties.set_column_statistics_enabled(column, EnabledStatistics::None);
+        }
+    }
+    for name in table.bloom_columns() {
+        let column = ColumnPath::from(*name);
+        properties = properties
+            .set_column_bloom_filter_enabled(column.clone(), true)
+            .set_column_bloom_filter_max_ndv(column, ROW_GROUP_ROWS as u64);
+    }
+    properties
 }
 
 impl<'a> PartWriter<'a> {
@@ -75,33 +142,11 @@ impl<'a> PartWriter<'a> {
             self.disk.create_folder(folder)?;
         }
         let file = self.disk.open(&temporary, Mode::Create)?;
-        let properties = self.properties();
+        let properties = writer_properties(self.part.table)
+            .set_key_value_metadata(Some(self.footer_facts()))
+            .build();
         ArrowWriter::try_new(Sink::new(file), rows.schema(), Some(properties))
             .map_err(self.failed())
-    }
-
-    /// Bloom filters start at their largest and are folded to what the rows need.
-    fn properties(&self) -> WriterProperties {
-        let schema = self.part.table.schema();
-        let sorting = self.part.table.sort_columns().iter().filter_map(|name| {
-            let column_idx = i32::try_from(schema.index_of(name).ok()?).ok()?;
-            Some(SortingColumn { column_idx, descending: false, nulls_first: false })
-        });
-        let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
-        let mut properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(level))
-            .set_statistics_enabled(EnabledStatistics::Page)
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_sorting_columns(Some(sorting.collect()))
-            .set_created_by(format!("headwater {}", env!("CARGO_PKG_VERSION")))
-            .set_key_value_metadata(Some(self.footer_facts()));
-        for name in self.part.table.bloom_columns() {
-            let column = ColumnPath::from(*name);
-            properties = properties
-                .set_column_bloom_filter_enabled(column.clone(), true)
-                .set_column_bloom_filter_max_ndv(column, ROW_GROUP_ROWS as u64);
-        }
-        properties.build()
     }
 
     /// Facts that are known before the first row, so that the file is a function of the log.

@@ -25,7 +25,7 @@ pub struct ChainOptions {
     pub grid: Grid,
     /// How its log is kept.
     pub wal: wal::Options,
-    /// Whether lookups by hash and address are kept.
+    /// Whether lookups by hash and address are kept; `open_index` opens what they need.
     pub has_index: bool,
 }
 
@@ -68,7 +68,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Opens a chain of a data folder, or begins it.
+    /// Opens a chain of a data folder, or begins it; its index is opened by who needs it.
     pub fn open(
         data_dir: &DataDir,
         name: &ChainName,
@@ -91,8 +91,6 @@ impl Chain {
         let writer = wal::open(data_dir.disk(), &folder, chain_id, options.wal, acknowledged)?;
         let log = writer.log().clone();
         let state = replay(&log, &ledger, &facts, ledger.parts(name)?)?;
-        let index_folder = data_dir.index_folder(name);
-        let index = options.has_index.then(|| Index::open(&index_folder).map(Arc::new));
         let chain = Chain {
             name: name.clone(),
             chain_id,
@@ -106,8 +104,8 @@ impl Chain {
             log,
             core: Mutex::new(Core { writer, ahead: state.clone() }),
             state: RwLock::new(state),
-            index: RwLock::new(index.transpose()?),
-            index_folder,
+            index: RwLock::default(),
+            index_folder: data_dir.index_folder(name),
             recent: RecentBlocks::default(),
             parts: PartReader::new(data_dir.disk().clone(), data_dir.path().to_owned()),
             read_ahead: ReadAhead::default(),

@@ -10,6 +10,8 @@ use crate::model::{BlockRef, ChainName};
 use crate::parquet::PartError;
 use crate::{disk, wal};
 
+use super::Lookups;
+
 /// An event that does not follow from the chain's state: a bug of the caller, never written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
@@ -116,6 +118,12 @@ pub enum StoreError {
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The index does not know everything yet.
+    #[error("lookups by hash and address wait for the index: {lookups}")]
+    Lookups {
+        /// How far it has come.
+        lookups: Lookups,
+    },
     /// A part.
     #[error(transparent)]
     Part(#[from] PartError),

@@ -105,7 +105,11 @@ impl Chain {
     /// Trims segments of which everything is sealed and indexed.
     fn trim(&self, keep_bytes: u64) -> Result<u64, StoreError> {
         let index = self.index();
-        let indexed = index.as_ref().map_or(Lsn(u64::MAX), |index| index.indexed().next());
+        let indexed = match (&index, self.options.has_index) {
+            (Some(index), _) => index.indexed().next(),
+            (None, true) => Lsn::ZERO,
+            (None, false) => Lsn(u64::MAX),
+        };
         let (replay_from, parts) =
             self.with_state(|state| (state.replay_from(), state.parts().clone()));
         let plan = plan_trim(&self.log.segments(), keep_bytes, replay_from.min(indexed));

@@ -1,6 +1,7 @@
 //! The index follows the log: it can be made again at any time, and its failure stops lookups,
 //! never capture (INV-3).
 
+use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 use crate::index::Index;
@@ -9,10 +10,77 @@ use crate::wal;
 
 use super::{Chain, StoreError};
 
+/// Records that may be durable and not indexed without anybody being told.
+const LAG_MAX: u64 = 1_000;
+
+/// How far lookups by hash and address have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookups {
+    /// There are none.
+    Off,
+    /// The index is not open yet.
+    Opening,
+    /// The index is made again, or catches up: of so many records so many are in it.
+    Behind {
+        /// Records in it.
+        indexed: Lsn,
+        /// Records of the log.
+        durable: Lsn,
+    },
+    /// They find everything.
+    Ready,
+}
+
+impl fmt::Display for Lookups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lookups::Off => f.write_str("off"),
+            Lookups::Opening => f.write_str("opening"),
+            Lookups::Behind { indexed, durable } => {
+                write!(f, "rebuilding, {} %", indexed.0 * 100 / durable.0.max(1))
+            }
+            Lookups::Ready => f.write_str("ready"),
+        }
+    }
+}
+
 impl Chain {
-    /// The index, where one is kept.
+    /// The index, where one is kept and open.
     pub fn index(&self) -> Option<Arc<Index>> {
         self.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How far lookups have come.
+    pub fn lookups(&self) -> Lookups {
+        let durable = self.log.durable();
+        match self.index() {
+            _ if !self.options.has_index => Lookups::Off,
+            None => Lookups::Opening,
+            Some(index) if index.indexed().0 + LAG_MAX < durable.0 => {
+                Lookups::Behind { indexed: index.indexed(), durable }
+            }
+            Some(_) => Lookups::Ready,
+        }
+    }
+
+    /// An index in which what is not found is not there.
+    pub(super) fn whole_index(&self) -> Result<Option<Arc<Index>>, StoreError> {
+        match self.lookups() {
+            Lookups::Off => Ok(None),
+            Lookups::Ready => Ok(self.index()),
+            lookups @ (Lookups::Opening | Lookups::Behind { .. }) => {
+                Err(StoreError::Lookups { lookups })
+            }
+        }
+    }
+
+    /// Opens the index, where one is kept and not open yet: the engine reads its journal again,
+    /// which takes time after much was written.
+    pub fn open_index(&self) -> Result<(), StoreError> {
+        if !self.options.has_index || self.index().is_some() {
+            return Ok(());
+        }
+        self.reopen_index()
     }
 
     /// Indexes what is durable and not indexed yet, up to `limit` records; whether more is left.

@@ -197,18 +197,21 @@ impl Chain {
             let mut events = state.unsealed_events();
             events.find(|head| head.op == Op::Applied && head.block.hash == hash).map(|h| h.lsn)
         });
-        let lsn = match (unsealed, self.index()) {
-            (Some(lsn), _) => Some(lsn),
-            (None, Some(index)) => index.block_by_hash(hash)?,
-            (None, None) => None,
+        let known = match unsealed {
+            Some(lsn) => Some(lsn),
+            None => self.index().map(|index| index.block_by_hash(hash)).transpose()?.flatten(),
+        };
+        let lsn = match known {
+            Some(lsn) => Some(lsn),
+            None => self.whole_index()?.and(None),
         };
         Ok(lsn.map(|lsn| self.read_if_there(lsn)).transpose()?.flatten())
     }
 
     /// A transaction of a canonical block: the block's event and the position in it.
     pub fn transaction(&self, hash: B256) -> Result<Option<(OwnedEvent, usize)>, StoreError> {
-        let Some(index) = self.index() else { return Ok(None) };
-        let Some(Place { lsn, at }) = index.transaction(hash)? else { return Ok(None) };
+        let found = self.index().map(|index| index.transaction(hash)).transpose()?.flatten();
+        let Some(Place { lsn, at }) = found else { return self.whole_index().map(|_| None) };
         let Some(event) = self.read_if_there(lsn)? else { return Ok(None) };
         Ok(self.is_canonical(&event.head).then_some((event, at as usize)))
     }
@@ -220,7 +223,7 @@ impl Chain {
         before: u64,
         limit: usize,
     ) -> Result<Vec<(Touch, B256)>, StoreError> {
-        let Some(index) = self.index() else { return Ok(Vec::new()) };
+        let Some(index) = self.whole_index()? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for (touch, lsn) in index.by_address(address, before, limit)? {
             let Some(event) = self.read_if_there(lsn)? else { continue };

@@ -27,6 +27,7 @@ pub use data_dir::{
 };
 pub use error::{AppendError, StoreError, Violation, error_text};
 pub use forgetting::{Keep, Passed, Retention, plan_parts, plan_trim};
+pub use indexing::Lookups;
 pub use repair::Repair;
 pub use salvage::{SalvageError, SalvageReport, SalvageRequest, salvage, salvage_ledger};
 pub use scrub::ScrubPosition;

@@ -294,19 +294,17 @@ impl FrameHead {
     }
 
     /// The block of a checked payload.
-    pub(super) fn block(&self, payload: &[u8]) -> Result<Option<Arc<Block>>, BlockError> {
+    pub(super) fn block(&self, payload: Vec<u8>) -> Result<Option<Arc<Block>>, BlockError> {
         if self.event.op != Op::Applied {
             return Ok(None);
         }
-        let decode =
-            |raw: &[u8]| codec::decode_block(self.version, raw).map_err(BlockError::Decode);
-        let block = if self.compression == ZSTD {
-            let raw = zstd::bulk::decompress(payload, self.raw_bytes as usize)
-                .map_err(|_| BlockError::Compression)?;
-            decode(&raw)?
+        let raw = if self.compression == ZSTD {
+            zstd::bulk::decompress(&payload, self.raw_bytes as usize)
+                .map_err(|_| BlockError::Compression)?
         } else {
-            decode(payload)?
+            payload
         };
+        let block = codec::decode_block(self.version, &raw.into()).map_err(BlockError::Decode)?;
         Ok(Some(Arc::new(block)))
     }
 }

@@ -128,7 +128,7 @@ impl Log {
         if !head.has_payload() {
             return Ok(OwnedEvent { head: head.event, block: None });
         }
-        let block = head.block(&payload).map_err(|error| match error {
+        let block = head.block(payload).map_err(|error| match error {
             BlockError::Compression => segment.damaged(lsn, offset, Damage::Compression),
             BlockError::Decode(source) => Error::Decode { lsn, source },
         })?;
