@@ -165,7 +165,8 @@ fn text(document: &Value, is_running: bool) -> String {
     for exporter in list(document, "/exporters") {
         let _infallible = writeln!(
             out,
-            "\nexporter {} ({}) of {}: {}, exported {}, {} behind, {} parked, reason {}",
+            "\nexporter {} ({}) of {}: {}, exported {}, {} behind, {} parked, {} left out, \
+             reason {}",
             word(exporter, "/name"),
             word(exporter, "/kind"),
             word(exporter, "/chain"),
@@ -173,6 +174,7 @@ fn text(document: &Value, is_running: bool) -> String {
             number(exporter, "/exported_lsn"),
             number(exporter, "/lag"),
             number(exporter, "/parked"),
+            number(exporter, "/left_out"),
             word(exporter, "/reason"),
         );
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_exporters::{Batch, Disposition, ExportError, Exporter};
 use headwater_storage::ledger::{Cursor, Ledger, LedgerError};
-use headwater_storage::model::{Branches, Lane, Lsn};
+use headwater_storage::model::{Branches, Lane, Lsn, Op};
 use headwater_storage::store::{Chain, StoreError, error_text};
 use headwater_storage::tables::Table;
 
@@ -154,21 +154,37 @@ impl Runner {
 
     async fn read(&self, first: Lsn, last: Lsn) -> Result<Batch, StoreError> {
         let (chain, lanes) = (self.chain.clone(), self.lanes.clone());
-        let events = on_cpu(move || {
-            let mut events = Vec::new();
+        let read = on_cpu(move || {
+            let (mut events, mut left_out) = (Vec::new(), 0);
             for lsn in first.0..=last.0 {
                 // What damage or retention took comes again, or never does; the rest goes on.
-                let event = chain.read_if_there(Lsn(lsn))?;
-                events.extend(event.filter(|event| lanes.contains(&event.head.lane)));
+                let Some(event) = chain.read_if_there(Lsn(lsn))? else {
+                    left_out += 1;
+                    continue;
+                };
+                if lanes.contains(&event.head.lane) {
+                    left_out += u64::from(event.block.is_none() && event.head.op != Op::Finalized);
+                    events.push(event);
+                }
             }
-            Ok::<_, StoreError>(events)
+            Ok::<_, StoreError>((events, left_out))
         });
+        let (events, left_out) = read.await?;
+        if left_out > 0 {
+            let chain = self.chain.name();
+            tracing::warn!(
+                exporter = self.name, %chain, first = first.0, last = last.0, records = left_out,
+                "damage or retention took rows before this exporter had them"
+            );
+            self.status.left_out(left_out);
+            metrics::export_left_out(&self.name, chain, left_out);
+        }
         Ok(Batch {
             chain: self.chain.name().clone(),
             chain_id: self.chain.chain_id(),
             branches: self.branches.clone(),
             tables: self.tables.clone(),
-            events: events.await?,
+            events,
             parked: BTreeSet::new(),
         })
     }

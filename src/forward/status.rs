@@ -32,6 +32,7 @@ struct Inner {
     exported: Lsn,
     repeats_after: Option<Lsn>,
     parked: u64,
+    left_out: u64,
 }
 
 /// What the API shows.
@@ -53,6 +54,8 @@ pub struct ExportView {
     pub lag: u64,
     /// Rows set aside.
     pub parked: u64,
+    /// Records of this run whose rows damage or retention took before the exporter came to them.
+    pub left_out: u64,
     /// In a folder that was restored, copied or repaired: what was exported behind this record may
     /// have come to the sink before, from another node or an earlier life of this one.
     pub repeats_after_lsn: Option<u64>,
@@ -75,6 +78,11 @@ impl ExportStatus {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).repeats_after = Some(lsn);
     }
 
+    /// Records could not be given to the sink.
+    pub fn left_out(&self, records: u64) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).left_out += records;
+    }
+
     /// A row was set aside.
     pub fn parked(&self) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).parked += 1;
@@ -92,6 +100,7 @@ impl ExportStatus {
             exported_lsn: inner.exported.0,
             lag: durable.0.saturating_sub(inner.exported.0),
             parked: inner.parked,
+            left_out: inner.left_out,
             repeats_after_lsn: inner.repeats_after.map(|lsn| lsn.0),
         }
     }

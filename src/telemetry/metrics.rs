@@ -24,6 +24,9 @@ pub const SEALED_LSN: &str = "headwater_sealed_lsn";
 pub const EXPORTED_LSN: &str = "headwater_exported_lsn";
 /// Records that a sink does not hold yet: gauge by exporter and chain.
 pub const EXPORT_LAG: &str = "headwater_export_lag_records";
+/// Records that an exporter could not be given, because damage or retention took their rows before
+/// it came to them: by exporter and chain.
+pub const EXPORT_LEFT_OUT: &str = "headwater_export_left_out_records_total";
 /// Export attempts by exporter, chain and outcome.
 pub const EXPORT_BATCHES: &str = "headwater_export_batches_total";
 /// Calls by provider and method.
@@ -91,6 +94,11 @@ pub(crate) fn export_batch(exporter: &str, chain: &ChainName, outcome: &'static 
     let (exporter, chain) = (exporter.to_owned(), chain.to_string());
     counter!(EXPORT_BATCHES, "exporter" => exporter, "chain" => chain, "outcome" => outcome)
         .increment(1);
+}
+
+pub(crate) fn export_left_out(exporter: &str, chain: &ChainName, records: u64) {
+    let (exporter, chain) = (exporter.to_owned(), chain.to_string());
+    counter!(EXPORT_LEFT_OUT, "exporter" => exporter, "chain" => chain).increment(records);
 }
 
 /// Sets a gauge of a chain.

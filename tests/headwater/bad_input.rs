@@ -213,3 +213,88 @@ async fn secrets_are_shown_nowhere() {
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(log.contains("p0") && !log.contains(SECRET), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_and_cut_files_in_the_data_folder_are_left_alone_or_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(DevnetConfig { finality: 8, ..DevnetConfig::default() });
+    chain.node.mine(40).unwrap();
+    let (url, _) = chain.provider().await;
+    let path = config(folder.path(), &[url], "");
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    let parts = folder.path().join("data/parts/blocks/chain_id=1337");
+    let date = until("parts", async || {
+        let mut dates = fs::read_dir(&parts).ok()?;
+        let date = dates.next()?.ok()?.path();
+        (fs::read_dir(&date).ok()?.count() >= 3).then_some(date)
+    });
+    let date = date.await;
+    assert_eq!(appliance.terminate().code(), Some(0));
+    let wal = folder.path().join("data/chains/devnet/wal");
+    let foreign = [
+        date.join("notes.txt"),
+        wal.join("notes.txt"),
+        wal.join("12.wal"),
+        folder.path().join("data/notes.txt"),
+    ];
+    for path in &foreign {
+        fs::write(path, "mine").unwrap();
+    }
+    // What a full disk or a bad copy leaves: an empty part, half a part, half of the log.
+    let mut found: Vec<_> =
+        fs::read_dir(&date).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.extension().is_some_and(|end| end == "parquet"));
+    found.sort();
+    fs::write(&found[0], "").unwrap();
+    let half = fs::read(&found[1]).unwrap();
+    fs::write(&found[1], &half[..half.len() / 2]).unwrap();
+    let mut segments: Vec<_> =
+        fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.retain(|path| path.file_name().unwrap().len() == 24);
+    segments.sort();
+    let bytes = fs::read(&segments[0]).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    fs::write(&segments[0], &bytes[..written / 2]).unwrap();
+
+    let appliance = Appliance::start(&path).await;
+    chain.node.mine(3).unwrap();
+    appliance.follows(&chain).await;
+    until("everything to be there again", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        (view["gaps"].as_array()?.is_empty() && view["sealed_blocks"].as_u64()? >= 30).then_some(())
+    })
+    .await;
+    appliance.has_the_chain(&chain).await;
+    for path in &foreign {
+        assert_eq!(fs::read_to_string(path).unwrap(), "mine", "{}", path.display());
+    }
+    assert_eq!(appliance.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_folder_without_permission_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path(), &[nobody()], "");
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    mode(folder.path(), 0o755).unwrap();
+    mode(&data, 0o555).unwrap();
+    let mut command = program();
+    // The rights of root are not asked for.
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534);
+    }
+    let output = command.arg("run").arg("--config").arg(&path).output();
+    mode(&data, 0o755).unwrap();
+    let Ok(output) = output else {
+        println!("SKIPPED: nobody may not run the program where it was built");
+        return;
+    };
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{error}");
+    assert!(error.contains("data") && error.contains("Permission denied"), "{error}");
+}

@@ -9,7 +9,9 @@ use std::time::Duration;
 use headwater::devnet::DevnetConfig;
 use serde_json::Value;
 
-use crate::harness::{Appliance, Chain, canonical, config, file_sink, fold, program, until};
+use crate::harness::{
+    Appliance, Chain, canonical, config, file_sink, fold, nobody, program, until,
+};
 
 fn small() -> DevnetConfig {
     DevnetConfig { transactions: 3, finality: 8, ..DevnetConfig::default() }
@@ -252,4 +254,93 @@ async fn at_its_quota_a_node_forgets_and_then_waits_and_goes_on_by_itself() {
     appliance.has_the_chain(&chain).await;
     let rows = appliance.sql("select count(*) as n from blocks").await;
     assert!(rows[0]["n"].as_u64().unwrap() >= before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_waits_for_who_is_required_and_what_it_took_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(60).unwrap();
+    let (url, _) = chain.provider().await;
+    let asleep = format!(
+        "[[exporter]]\nname = \"asleep\"\nkind = \"kafka\"\nbrokers = [\"{}\"]\nrequired = true\n",
+        nobody().trim_start_matches("http://")
+    );
+    let path = config(folder.path(), std::slice::from_ref(&url), &asleep);
+    with_keys(&path, "log_keep_bytes = 0\nlog_segment_bytes = 16384\n");
+    let data = folder.path().join("data");
+    let parts = |table: &str| files(&data.join("parts").join(table), "parquet").len();
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    until("parts", async || (parts("logs") >= 5).then_some(())).await;
+    assert_eq!(appliance.terminate().code(), Some(0));
+
+    // The rule says that all logs go; somebody who is required has not had them.
+    let text = fs::read_to_string(&path).unwrap();
+    let rule =
+        |keep: &str| text.replace("part_blocks = 10\n", &format!("part_blocks = 10\n{keep}"));
+    fs::write(&path, rule("keep = { logs = { bytes = 1 } }\n")).unwrap();
+    let appliance = Appliance::start(&path).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(parts("logs") >= 5, "they wait for it");
+    assert_eq!(appliance.terminate().code(), Some(0));
+
+    // Nobody is required any more; an exporter that comes too late is told.
+    let late = folder.path().join("late.ndjson");
+    let relaxed = rule("keep = { logs = { bytes = 1 } }\n").replace(&asleep, "");
+    fs::write(&path, &relaxed).unwrap();
+    let appliance = Appliance::start(&path).await;
+    until("the logs to go", async || (parts("logs") == 0).then_some(())).await;
+    assert!(parts("blocks") >= 5, "the rule is about logs");
+    let rows = appliance.sql("select count(*) as n from blocks").await;
+    assert_eq!(rows[0]["n"], chain.node.head() + 1);
+    let (status, _) = appliance.get("/v1/chains/devnet/blocks/3").await;
+    assert_eq!(status, 404, "a block without its logs is no block");
+    assert_eq!(appliance.terminate().code(), Some(0));
+    fs::write(&path, relaxed.clone() + &file_sink(&late)).unwrap();
+    let appliance = Appliance::start(&path).await;
+    appliance.exported().await;
+    let (_, view) = appliance.get("/v1/exporters").await;
+    assert!(view["exporters"][0]["left_out"].as_u64().unwrap() >= 40, "{view}");
+    let (_, metrics) = appliance.text("/metrics").await;
+    assert!(metrics.contains("headwater_export_left_out_records_total"), "{metrics}");
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.contains("before this exporter had them"), "{log}");
+    assert_eq!(appliance.terminate().code(), Some(0));
+
+    everything_old_goes(&path, &data, &chain).await;
+}
+
+/// With the segments of the log that it came from; it is no gap.
+async fn everything_old_goes(path: &Path, data: &Path, chain: &Chain) {
+    let tables = ["blocks", "transactions", "logs", "withdrawals", "chain_events", "verification"];
+    let all: Vec<String> =
+        tables.iter().map(|table| format!("{table} = {{ bytes = 1 }}")).collect();
+    let all = format!("keep = {{ {} }}", all.join(", "));
+    fs::write(
+        path,
+        fs::read_to_string(path).unwrap().replace("keep = { logs = { bytes = 1 } }", &all),
+    )
+    .unwrap();
+    let wal = data.join("chains/devnet/wal");
+    let first = || {
+        let names = fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().file_name());
+        names.min().unwrap().into_string().unwrap()
+    };
+    assert!(first().starts_with("00000000000000000001."), "{}", first());
+    let appliance = Appliance::start(path).await;
+    chain.node.mine(5).unwrap();
+    appliance.follows(chain).await;
+    until("the log's old end to go", async || {
+        (!first().starts_with("00000000000000000001.")).then_some(())
+    })
+    .await;
+    let (_, view) = appliance.get("/v1/chains/devnet").await;
+    assert_eq!(view["gaps"], serde_json::json!([]), "what was removed by rule is not missed");
+    assert!(view["captured"][0]["first"].as_u64().unwrap() > 40, "{view}");
+    appliance.exported().await;
+    appliance.kill();
+    let appliance = Appliance::start(path).await;
+    chain.node.reorg(2).unwrap();
+    appliance.follows(chain).await;
 }

@@ -6,6 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use crate::ledger::Part;
 use crate::model::Lsn;
+use crate::parquet::PartName;
 use crate::tables::Table;
 use crate::wal::SegmentFacts;
 
@@ -23,7 +24,7 @@ pub struct Retention {
 /// How long the parts of a table are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// UTC dates, counted back from today.
+    /// UTC dates, counted back from today, or from the newest block where that is older.
     pub days_max: Option<u32>,
     /// Bytes of all parts of the table.
     pub bytes_max: Option<u64>,
@@ -53,9 +54,12 @@ pub fn plan_trim(segments: &[SegmentFacts], keep_bytes: u64, before: Lsn) -> Vec
 }
 
 /// Parts that go: beyond their table's age or size, oldest first, passed by those who are
-/// required.
+/// required. Age counts from the newest date that is in parts: a clock that is wrong by a century
+/// removes nothing.
 pub fn plan_parts(parts: &[Part], retention: &Retention, today: i32, passed: Lsn) -> Vec<Part> {
     let mut plan = Vec::new();
+    let newest = parts.iter().map(|part| part.date).max().unwrap_or(today);
+    let today = today.min(newest);
     for (table, keep) in &retention.parts {
         let of_table = || parts.iter().filter(|part| part.table == *table);
         let mut bytes: u64 = of_table().map(|part| part.file_bytes).sum();
@@ -155,8 +159,8 @@ impl Chain {
         Ok(self.log.drop_before(needed.min(passed.next()))?)
     }
 
-    /// Removes files below the folder of parts that the manifest does not name: what a crash
-    /// left behind. Nobody reads yet.
+    /// Removes parts that the manifest does not name, and temporary files: what a crash left
+    /// behind. Files of others are left alone. Nobody reads yet.
     pub fn sweep_parts(&self) -> Result<(), StoreError> {
         let parts = self.with_state(|state| state.parts().clone());
         let named: BTreeSet<&str> = parts.iter().map(|part| part.path.as_str()).collect();
@@ -165,7 +169,8 @@ impl Chain {
             for date in self.disk.list(&self.data_dir.join(&folder))? {
                 for file in self.disk.list(&self.data_dir.join(&folder).join(&date))? {
                     let path = format!("{folder}/{date}/{file}");
-                    if !named.contains(path.as_str()) {
+                    let is_ours = PartName::parse(path.strip_suffix(".tmp").unwrap_or(&path));
+                    if is_ours.is_some() && !named.contains(path.as_str()) {
                         self.disk.remove(&self.data_dir.join(&path))?;
                     }
                 }
@@ -235,5 +240,10 @@ mod tests {
         assert_eq!(gone(Table::Logs, bytes(75), 100), [0, 1, 2]);
         assert_eq!(gone(Table::Logs, bytes(75), 1), [0, 1], "who is required has not passed it");
         assert_eq!(gone(Table::Logs, Keep::default(), 100), [0_i32; 0]);
+        for clock in [30_000, -30_000] {
+            let retention =
+                Retention { log_bytes: 0, parts: BTreeMap::from([(Table::Logs, days(20))]) };
+            assert_eq!(plan_parts(&parts, &retention, clock, Lsn(100)), [], "a wrong clock");
+        }
     }
 }
