@@ -1,5 +1,5 @@
 # What a developer runs. CI runs `make check` by way of .ci/run.
-.PHONY: check fmt clippy test doc demo bench nightly test-servers
+.PHONY: check fmt clippy test doc demo bench nightly kills test-servers
 
 check: fmt clippy test doc
 
@@ -24,10 +24,16 @@ bench:
 	cargo bench --bench floor
 	cargo bench --bench capture
 	cargo bench -p headwater-storage --bench store
+	cargo bench -p headwater-storage --bench encodings
 
 # Ten thousand crashes, faults and damages of the store; about an hour.
 nightly:
 	HEADWATER_SEEDS=10000 cargo test --release -p headwater-storage store::
+
+# kill -9 of the release binary, 200 times.
+kills:
+	cargo build --release
+	HEADWATER_KILLS=200 HEADWATER_BINARY=$(CURDIR)/target/release/headwater cargo test --test headwater killed -- --nocapture
 
 # Real Kafka, anvil and go-ethereum without Docker, DuckDB and pyarrow as foreign readers.
 test-servers:

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# End-to-end proofs against real servers, started without Docker: Kafka, anvil, go-ethereum, DuckDB and pyarrow.
-# usage: test.sh [kafka|anvil|geth|parts]...     all by default
+# End-to-end proofs against real servers, started without Docker: Kafka, anvil, go-ethereum, DuckDB and pyarrow,
+# and a disk of its own that is filled.
+# usage: test.sh [kafka|anvil|geth|parts|disk]...     all by default
 #   HEADWATER_SERVERS=DIR keeps the installed servers between runs (several minutes to install; Java 17, Node, Go, Python)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 w=${HEADWATER_SERVERS:-$(mktemp -d)}
 mkdir -p "$w"
-[ $# -gt 0 ] || set -- parts kafka anvil geth
+[ $# -gt 0 ] || set -- parts disk kafka anvil geth
 cargo build --release
 export HEADWATER=${HEADWATER:-$PWD/target/release/headwater}
 if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
@@ -28,6 +29,7 @@ for proof in "$@"; do
       bash "$here/evm/server.sh" install "$w/$proof"
       "$w/py/bin/python" "$here/prove/evm.py" "$w/$proof" ;;
     parts) "$w/py/bin/python" "$here/prove/parts.py" ;;
+    disk) "$w/py/bin/python" "$here/prove/disk.py" ;;
     *) echo "no proof is called $proof" >&2; exit 2 ;;
   esac
 done

@@ -1,5 +1,6 @@
 //! `cargo bench -p headwater-storage`: the log against the disk it is on, opening a long log,
-//! lookups from the log and from parts, the cost of sealing, and the bytes of a block.
+//! what a long backlog costs, lookups from the log and from parts, the cost of sealing, and the
+//! bytes of a block.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -15,8 +16,10 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::{B256, keccak256};
 use headwater_storage::disk::{Disk, Mode, RealDisk};
+use headwater_storage::ledger::ChainFacts;
 use headwater_storage::model::{
-    Block, BlockParts, ChainEvent, Lane, Linked, Lsn, Origin, Receipt, Verified,
+    Block, BlockParts, BlockRanges, ChainEvent, ChainName, Lane, Linked, Lsn, Origin, Receipt,
+    Verified,
 };
 use headwater_storage::store::{Chain, ChainOptions, DataDir, Passed, Retention};
 use headwater_storage::tables::Table;
@@ -26,6 +29,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// Blocks of a run: two cells of the grid.
 const BLOCKS: u64 = 2_000;
 const LOOKUPS: u64 = 500;
+const SEGMENTS: usize = 1_600;
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn now() -> Instant {
@@ -42,6 +46,7 @@ fn main() {
     let folder = tempfile::tempdir_in(std::env::var_os("BENCH_DIR").unwrap_or_else(|| ".".into()))
         .expect("a folder");
     append(folder.path());
+    backlog(&folder.path().join("backlog"));
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let data = std::env::var_os("HEADWATER_CHAIN_DATA").map_or(data, PathBuf::from);
     match recorded(&data.join("rpc/ethereum")) {
@@ -102,6 +107,70 @@ fn append(folder: &Path) {
         );
         fs::remove_dir_all(&wal).expect("removed");
     }
+}
+
+/// A log of 100 GiB, whose files are holes but for small blocks: 1,600 segments of 400 records. What
+/// a start needs when all is sealed but the end, when nothing is, and when an exporter reads on.
+fn backlog(path: &Path) {
+    fs::create_dir_all(path).expect("a folder");
+    let data_dir = DataDir::open(path).expect("a data folder");
+    let name: ChainName = "bench".parse().expect("a name");
+    let folder = data_dir.wal_folder(&name);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let options = wal::Options { segment_bytes: 100_000 };
+    let mut writer = wal::open(&disk, &folder, 1, options, Lsn::ZERO).expect("a log");
+    let (mut parent, mut number) = (B256::ZERO, 0);
+    while writer.log().segments().len() <= SEGMENTS {
+        let records: Vec<Record> = (0..400)
+            .map(|_| {
+                let mut block = Block::default();
+                (block.header.number, block.header.parent_hash) = (number, parent);
+                block.header.hash = keccak256([parent.as_slice(), &number.to_be_bytes()].concat());
+                (number, parent) = (number + 1, block.header.hash);
+                Record::new(&applied(Arc::new(block)))
+            })
+            .collect();
+        writer.append(&records).expect("appended");
+    }
+    drop(writer);
+    let mut bytes = 0;
+    for file in fs::read_dir(&folder).expect("a folder").flatten() {
+        let file = fs::OpenOptions::new().write(true).open(file.path()).expect("a file");
+        file.set_len(64 << 20).expect("a hole");
+        bytes += 64 << 20;
+    }
+    for (what, replay_from) in [("all sealed but 1,000", number - 1_000), ("none sealed", 1)] {
+        let facts = ChainFacts {
+            name: name.clone(),
+            chain_id: 1,
+            replay_from: Lsn(replay_from),
+            sealed: Lsn(replay_from - 1),
+            anchor: None,
+            forgotten: BlockRanges::default(),
+            partial: BlockRanges::default(),
+        };
+        data_dir.ledger().set_chain(&facts).expect("stored");
+        let options = ChainOptions { has_index: false, ..ChainOptions::default() };
+        let (before, started) = (resident_bytes(), now());
+        let chain = Chain::open(&data_dir, &name, 1, options).expect("a chain");
+        let (time, after) = (millis(started.elapsed()), resident_bytes());
+        for lsn in (1..number).step_by(997) {
+            chain.log().head(Lsn(lsn)).expect("a record");
+        }
+        println!(
+            "opening {} GiB of log, {number} records, {what}: {time:.0} ms, {} MiB more; reading all \
+             over it: {} MiB more",
+            bytes >> 30,
+            after.saturating_sub(before) >> 20,
+            resident_bytes().saturating_sub(before) >> 20
+        );
+    }
+}
+
+fn resident_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = text.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    pages * 4_096
 }
 
 /// A block whose bytes do not compress.
