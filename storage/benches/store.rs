@@ -133,7 +133,7 @@ fn backlog(path: &Path) {
         writer.append(&records).expect("appended");
     }
     drop(writer);
-    let mut bytes = 0;
+    let mut bytes = 0_u64;
     for file in fs::read_dir(&folder).expect("a folder").flatten() {
         let file = fs::OpenOptions::new().write(true).open(file.path()).expect("a file");
         file.set_len(64 << 20).expect("a hole");
@@ -239,6 +239,8 @@ fn store(path: &Path, recorded: &[Block]) {
     }
     while chain.index_some(128).expect("indexed") {}
     let log = chain.log().file_bytes();
+    let newest = hashes.get(hashes.len() - 5_000..).expect("many");
+    lookups("transaction of the newest blocks, in memory", &chain, newest);
     lookups("transaction, from the log", &chain, &hashes);
     let started = cpu();
     while let Some(sealable) = chain.next_sealable(true) {

@@ -44,6 +44,8 @@ const RISING: [&str; 9] = [
     "transaction_count",
     "lsn",
 ];
+/// Columns of transactions that no compression makes smaller.
+const RANDOM: [&str; 3] = ["transaction_hash", "r", "s"];
 /// Numbers that have few values: these get a dictionary.
 const FEW: [&str; 9] = [
     "transaction_type",
@@ -85,6 +87,12 @@ pub fn writer_properties(table: Table) -> WriterPropertiesBuilder {
         // Bounds of hashes and of what nobody compares prune nothing.
         if matches!(field.data_type(), DataType::FixedSizeBinary(_) | DataType::Binary) {
             properties = properties.set_column_statistics_enabled(column, EnabledStatistics::None);
+        }
+    }
+    if table == Table::Transactions {
+        for name in RANDOM {
+            let column = ColumnPath::from(name);
+            properties = properties.set_column_compression(column, Compression::UNCOMPRESSED);
         }
     }
     for name in table.bloom_columns() {
