@@ -60,7 +60,7 @@ fn main() {
 /// Groups of frames through the log, and the same bytes written to a reserved file and synced by
 /// themselves; making the next file counts for the log alone.
 fn append(folder: &Path) {
-    println!("append, one sync a group     log MB/s   disk MB/s   ratio   log p50 ms   p99 ms");
+    println!("append, one sync a group     log MB/s   disk MB/s   ratio   p50 ms   p99 ms");
     for (bytes, frames) in [(1 << 10, 1), (64 << 10, 1), (64 << 10, 16), (1 << 20, 1), (1 << 20, 8)]
     {
         let groups = ((256 << 20) / (bytes * frames)).clamp(20, 400);
@@ -109,8 +109,8 @@ fn append(folder: &Path) {
     }
 }
 
-/// A log of 100 GiB, whose files are holes but for small blocks: 1,600 segments of 400 records. What
-/// a start needs when all is sealed but the end, when nothing is, and when an exporter reads on.
+/// A log of 100 GiB, whose files are holes but for small blocks: 1,600 segments of 400 records.
+/// What a start needs when all is sealed but the end, when nothing is, and when an exporter reads on.
 fn backlog(path: &Path) {
     fs::create_dir_all(path).expect("a folder");
     let data_dir = DataDir::open(path).expect("a data folder");
@@ -158,8 +158,8 @@ fn backlog(path: &Path) {
             chain.log().head(Lsn(lsn)).expect("a record");
         }
         println!(
-            "opening {} GiB of log, {number} records, {what}: {time:.0} ms, {} MiB more; reading all \
-             over it: {} MiB more",
+            "opening {} GiB of log, {number} records, {what}: {time:.0} ms, {} MiB more; reading \
+             all over it: {} MiB more",
             bytes >> 30,
             after.saturating_sub(before) >> 20,
             resident_bytes().saturating_sub(before) >> 20
