@@ -110,7 +110,8 @@ fn append(folder: &Path) {
 }
 
 /// A log of 100 GiB, whose files are holes but for small blocks: 1,600 segments of 400 records.
-/// What a start needs when all is sealed but the end, when nothing is, and when an exporter reads on.
+/// What a start needs when all is sealed but the end, when nothing is, and when an exporter reads
+/// on.
 fn backlog(path: &Path) {
     fs::create_dir_all(path).expect("a folder");
     let data_dir = DataDir::open(path).expect("a data folder");
