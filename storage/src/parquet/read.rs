@@ -39,7 +39,7 @@ pub struct PartReader {
 }
 
 /// The parts that hold the rows of some blocks; a table without rows has none.
-pub type PartOf<'a> = dyn Fn(Table) -> Option<&'a Part> + 'a;
+pub type PartOf<'a> = dyn Fn(Table) -> Option<&'a Part> + Sync + 'a;
 
 impl PartReader {
     /// Reads parts below a data folder.
@@ -57,14 +57,15 @@ impl PartReader {
             Some(part) => self.rows(part, range, None),
             None => Ok(RecordBatch::new_empty(table.schema())),
         };
+        // A caller waits for this: the two large tables are read at the same time.
+        let (transactions, logs) = std::thread::scope(|scope| {
+            let logs = scope.spawn(|| rows(Table::Logs));
+            (rows(Table::Transactions), logs.join())
+        });
+        let logs = logs.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let blocks = rows(Table::Blocks)?;
         let lsns = lsns_of(&blocks);
-        let found = read_blocks(
-            &blocks,
-            &rows(Table::Transactions)?,
-            &rows(Table::Logs)?,
-            &rows(Table::Withdrawals)?,
-        );
+        let found = read_blocks(&blocks, &transactions?, &logs, &rows(Table::Withdrawals)?);
         let path = || part_of(Table::Blocks).map_or(String::new(), |part| part.path.clone());
         let found = found.map_err(|source| PartError::Rows { path: path(), source })?;
         Ok(lsns.into_iter().zip(found).collect())
