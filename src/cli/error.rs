@@ -117,6 +117,7 @@ impl CommandError {
             CommandError::Backup(
                 BackupError::None { .. }
                 | BackupError::Newer { .. }
+                | BackupError::Outside { .. }
                 | BackupError::Manifest { .. }
                 | BackupError::NotEmpty { .. }
                 | BackupError::Lock(_)

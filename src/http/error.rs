@@ -140,6 +140,7 @@ impl ApiError {
                 | BackupError::None { .. }
                 | BackupError::Manifest { .. }
                 | BackupError::Newer { .. }
+                | BackupError::Outside { .. }
                 | BackupError::DamagedBackup { .. }
                 | BackupError::NotEmpty { .. } => {
                     (StatusCode::INTERNAL_SERVER_ERROR, "internal", "backup")

@@ -91,6 +91,15 @@ pub enum BackupError {
         /// Ours.
         known: u32,
     },
+    /// A manifest that names a file elsewhere would write there.
+    #[error("the manifest of the backup {} names `{file}`, which is not in it: use another backup",
+        path.display())]
+    Outside {
+        /// The backup.
+        path: PathBuf,
+        /// The file.
+        file: String,
+    },
     /// Files of a backup that are not what its manifest says.
     #[error(
         "{} of {count} files of the backup are damaged or missing, the first is {}: use another \

@@ -1,6 +1,6 @@
 //! What a backup holds: `MANIFEST.json`, written last, so that a backup without one is none.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use crate::disk::{self, Disk};
 use crate::model::{BlockRef, ChainName, Lsn};
@@ -71,6 +71,13 @@ impl Manifest {
         if manifest.format > FORMAT {
             let (path, found) = (backup.to_owned(), manifest.format);
             return Err(BackupError::Newer { path, found, known: FORMAT });
+        }
+        let is_inside = |path: &str| {
+            Path::new(path).components().all(|name| matches!(name, Component::Normal(_)))
+        };
+        if let Some(file) = manifest.files.iter().find(|file| !is_inside(&file.path)) {
+            let (path, file) = (backup.to_owned(), file.path.clone());
+            return Err(BackupError::Outside { path, file });
         }
         Ok(manifest)
     }

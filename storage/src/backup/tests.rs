@@ -181,7 +181,18 @@ fn a_backup_is_not_run_and_a_damaged_one_is_named() {
     ));
     assert!(matches!(check(disk.as_ref(), Path::new(TO)), Err(BackupError::None { .. })));
 
+    // A manifest that was made up writes nowhere.
     let manifest = Manifest::load(disk.as_ref(), &made.path).unwrap();
+    for file in ["../../etc/passwd", "/etc/passwd", "parts/../../x"] {
+        let mut forged = manifest.clone();
+        forged.files[0].path = file.to_owned();
+        let text = serde_json::to_vec(&forged).unwrap();
+        crate::disk::write_file(disk.as_ref(), Path::new("/forged/MANIFEST.json"), &text).unwrap();
+        match restored(&folder.disk, Path::new("/forged"), true) {
+            Err(BackupError::Outside { file: named, .. }) => assert_eq!(named, file),
+            other => panic!("{other:?}"),
+        }
+    }
     let part = manifest.files.iter().find(|file| file.path.starts_with("parts/blocks")).unwrap();
     folder.disk.flip_bit(&made.path.join(&part.path), part.bytes / 2);
     assert_eq!(check(disk.as_ref(), &made.path).unwrap().1, std::slice::from_ref(&part.path));
