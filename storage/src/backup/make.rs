@@ -119,8 +119,10 @@ impl<'a> Maker<'a> {
         let mut base = None;
         for name in names.iter().rev().filter(|name| !name.ends_with(INCOMPLETE)) {
             let path = request.to.join(name);
-            // What is not ours, or damaged, is nothing to build on.
-            if let Ok(manifest) = Manifest::load(disk, &path) {
+            // What is not ours, or damaged, is nothing to build on; nor is, for a backup that
+            // shares nothing with the node, one that does.
+            let manifest = Manifest::load(disk, &path).ok();
+            if let Some(manifest) = manifest.filter(|m| request.may_link || !m.shares_files) {
                 base = Some((path, manifest));
                 break;
             }
@@ -276,6 +278,7 @@ impl<'a> Maker<'a> {
             made_at: self.request.made_at,
             data_dir: self.request.data_dir.path().display().to_string(),
             epoch,
+            shares_files: self.report.linked_files > 0,
             chains: self.report.chains.clone(),
             files: self.files,
         };

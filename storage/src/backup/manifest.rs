@@ -24,6 +24,8 @@ pub struct Manifest {
     pub data_dir: String,
     /// Starts of that folder's node so far.
     pub epoch: u64,
+    /// Whether files were shared with that folder: a bad sector takes both.
+    pub shares_files: bool,
     /// Where each chain was cut.
     pub chains: Vec<ChainCut>,
     /// All files but this one, by path.
