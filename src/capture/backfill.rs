@@ -130,6 +130,13 @@ impl Backfill {
                 self.take_back(block, neighbour).await?;
                 return Ok(());
             }
+            // A block whose content is lost was orphaned, and the word of that is lost too.
+            Err(AppendError::Violation(Violation::NotTheLost { lost, .. }))
+                if self.lane == Lane::Live =>
+            {
+                self.appender.append(&[ChainEvent::Reverted(lost)]).await?;
+                return Ok(());
+            }
             result => result?,
         };
         self.progress.done.fetch_add(count, Ordering::Relaxed);

@@ -101,7 +101,8 @@ pub fn restore(request: &RestoreRequest<'_>) -> Result<RestoreReport, BackupErro
     drop(data_dir);
     // From here on it is a data folder.
     disk.remove(&request.to.join(RESTORING_FILE))?;
-    disk.sync_folder(request.to)?;
+    // Where this fails a crash may bring the mark back, and the restore is begun again.
+    drop(disk.sync_folder(request.to));
     Ok(RestoreReport {
         path: request.to.to_owned(),
         made_at: manifest.made_at,

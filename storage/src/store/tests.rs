@@ -187,6 +187,9 @@ fn run(work: Work, data_dir: &DataDir, chain: &Arc<Chain>, told: &mut Told) -> R
                 let below = BlockRef { number: block.number - 1, hash: neighbour };
                 chain.append(&[ChainEvent::Reverted(below)]).map_err(stopped)?;
             }
+            Err(AppendError::Violation(Violation::NotTheLost { lost, .. })) => {
+                chain.append(&[ChainEvent::Reverted(lost)]).map_err(stopped)?;
+            }
             Err(error) => {
                 let is_fatal = error.is_fatal();
                 return Err(Stopped { is_fatal, reason: format!("{error:?}") });
@@ -233,7 +236,8 @@ fn back_up(data_dir: &DataDir, chain: &Arc<Chain>, told: &mut Told) -> Result<()
 }
 
 /// The newest backup is whole, and a node begins from it where it was cut; earlier ones are whole.
-fn check_backups(disk: &SimulatedDisk, told: &Told, case: &str) {
+fn check_backups(simulated: &SimulatedDisk, told: &Told, case: &str) {
+    let disk = simulated;
     for (path, lsn) in &told.backups {
         let (manifest, damaged) = backup::check(disk, path).unwrap();
         assert!(damaged.is_empty(), "{case}: {damaged:?} of a backup");
@@ -248,6 +252,9 @@ fn check_backups(disk: &SimulatedDisk, told: &Told, case: &str) {
     // A call may fail; then it is begun again.
     let restored = backup::restore(&request).or_else(|_| backup::restore(&request));
     restored.unwrap_or_else(|error| panic!("{case}: {error}"));
+    // What has not failed until here does not fail any more.
+    simulated.fail_after(1 << 40, std::io::ErrorKind::Other);
+    simulated.fail_read_after(1 << 40);
     let data_dir = DataDir::with_disk(to, disk, None).unwrap();
     let chain = Chain::open(&data_dir, &name(), 7, options()).unwrap();
     assert_eq!(chain.log().durable(), *lsn, "{case}: the cut");
@@ -501,7 +508,10 @@ fn damage_anywhere_is_set_aside_and_mended() {
             drop(data_dir);
         }
     });
-    assert!(*damaged.get_mut() > 120, "most flips were noticed");
+    // One case that is replayed says nothing about most.
+    if std::env::var_os("HEADWATER_SEED").is_none() {
+        assert!(*damaged.get_mut() > 120, "most flips were noticed");
+    }
 }
 
 #[test]
