@@ -309,6 +309,27 @@ fn nothing_is_lost_with_the_ledger_format_file_and_a_foreign_segment() {
     assert!(salvage(&empty).unwrap_err().to_string().contains("nothing to repair"));
 }
 
+#[test]
+fn a_part_in_a_bad_sector_does_not_keep_a_folder_from_being_repaired() {
+    let disk = SimulatedDisk::new();
+    let folder = open(&disk, "data");
+    folder.grow(40);
+    let part = folder.chain.with_state(|state| state.parts().first().cloned()).unwrap();
+    drop(folder);
+    disk.spoil(&Path::new("data").join(&part.path), 100);
+    disk.remove(&Path::new("data").join(ledger::FILE_NAME)).unwrap();
+    let request = SalvageRequest {
+        disk: Arc::new(disk.clone()),
+        path: Path::new("data"),
+        backup: None,
+        is_dry_run: false,
+    };
+    let report = salvage(&request).unwrap();
+    assert!(report.findings.iter().any(|text| text.contains(&part.path)), "{report:?}");
+    let missing = open(&disk, "data").chain.with_state(|state| state.gaps(Some(0)));
+    assert_eq!(missing, [part.range], "that run alone is fetched again");
+}
+
 /// The header of a segment of chain 8 that begins at a record.
 fn foreign_header(segment: &[u8], first: u64) -> Vec<u8> {
     let mut bytes = segment[..64].to_vec();

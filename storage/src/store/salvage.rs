@@ -241,7 +241,9 @@ fn whole_runs(
                 let path = format!("{folder}/{date}/{file}");
                 match read_part_facts(disk, request.path, &path) {
                     Ok(Some(part)) => found.push(part),
-                    Err(PartError::Disk(error)) => return Err(error.into()),
+                    Err(PartError::Disk(error)) if !error.is_unreadable() => {
+                        return Err(error.into());
+                    }
                     Ok(None) | Err(_) => unusable.push(path),
                 }
             }
@@ -300,7 +302,7 @@ fn is_whole(reader: &PartReader, parts: &[&Part]) -> Result<bool, SalvageError> 
 fn readable<T>(read: Result<T, PartError>) -> Result<Option<T>, SalvageError> {
     match read {
         Ok(found) => Ok(Some(found)),
-        Err(PartError::Disk(error)) => Err(error.into()),
+        Err(PartError::Disk(error)) if !error.is_unreadable() => Err(error.into()),
         Err(_) => Ok(None),
     }
 }
