@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::disk::{Disk, DiskError, Mode, read_twice};
+use crate::disk::{Disk, DiskError, Mode, read_around};
 
 use super::BackupError;
 
@@ -27,7 +27,8 @@ pub(super) enum Copying<'a> {
     To(&'a Path),
 }
 
-/// Reads a file, up to a length, and perhaps copies it.
+/// Reads a file, up to a length, and perhaps copies it. A sector that the disk refuses reads as
+/// ones: of the log it is a hole, there and in the backup; a part is told by its checksum.
 pub(super) fn read(
     disk: &dyn Disk,
     from: &Path,
@@ -49,7 +50,7 @@ pub(super) fn read(
         }
         let due = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(CHUNK_BYTES);
         let wanted = buffer.get_mut(..due).unwrap_or_default();
-        let read = read_twice(file.as_ref(), wanted, at)?;
+        let read = read_around(file.as_ref(), wanted, at)?;
         let found = wanted.get(..read).unwrap_or_default();
         if found.is_empty() {
             break;

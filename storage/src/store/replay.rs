@@ -27,6 +27,7 @@ pub(super) fn replay(
             state.lose(head.block.number, head.lsn);
         }
     }
+    state.leave_orphans();
     for found in ledger.quarantined(&facts.name)? {
         state.damage(&found.blocks);
         if let Some(block) = found.block {

@@ -245,13 +245,16 @@ impl ChainState {
     }
 
     /// Whether a block can be taken back that is not the head: its retraction was lost, or what
-    /// stood on it was, and what is fetched in its place stands on another block.
+    /// stood on it was, and what is fetched in its place stands on another block. Finality above
+    /// says nothing of it: what would link the two is not there.
     fn may_take_back(&self, block: BlockRef) -> bool {
         let is_below_hole = self.head.is_some_and(|head| block.number < head.block.number)
             && !self.has(block.number + 1)
-            && self.canonical.get(&block.number).is_some_and(|known| {
-                known.block == block && known.lane == Lane::Live && !self.is_final(known)
-            });
+            && self.finalized() != Some(block)
+            && self
+                .canonical
+                .get(&block.number)
+                .is_some_and(|known| known.block == block && known.lane == Lane::Live);
         is_below_hole || self.stale.contains(&block)
     }
 
@@ -341,6 +344,32 @@ impl ChainState {
         }
     }
 
+    /// What stands below the final block and is no ancestor of it was orphaned, and its retraction
+    /// is among the records that are lost. For when all records were read.
+    pub(super) fn leave_orphans(&mut self) {
+        let Some(anchor) = self.anchor else { return };
+        let mut due = anchor.block;
+        loop {
+            let known = self.canonical.get(&due.number).copied();
+            let ancestor = known.filter(|head| head.block == due);
+            if let Some(orphan) = known.filter(|head| head.block != due && head.lane == Lane::Live)
+            {
+                self.canonical.remove(&due.number);
+                self.lost.remove(&due.number);
+                self.stale.push(orphan.block);
+            }
+            // Of the final block itself the parent is known although it is not there.
+            let is_first = due == anchor.block;
+            let parent = ancestor.map(|head| head.parent_hash);
+            let Some(hash) = parent.or(is_first.then_some(anchor.parent_hash)) else { break };
+            let Some(number) = due.number.checked_sub(1) else { break };
+            due = BlockRef { number, hash };
+        }
+        if self.head.is_some_and(|head| self.stale.contains(&head.block)) {
+            self.head = self.live_below(u64::MAX);
+        }
+    }
+
     /// The highest block of the live lane below a number.
     fn live_below(&self, number: u64) -> Option<EventHead> {
         let mut below = self.canonical.range(..number).rev().map(|(_, head)| *head);
@@ -361,6 +390,8 @@ impl ChainState {
             return;
         }
         if let Some(head) = self.canonical.get(&event.block.number) {
+            // Another one there was orphaned, and its retraction is lost.
+            let head = if head.block == event.block { head } else { event };
             self.anchor = Some(Anchor {
                 block: head.block,
                 parent_hash: head.parent_hash,

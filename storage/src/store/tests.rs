@@ -317,18 +317,22 @@ fn check(data_dir: &DataDir, chain: &Chain, told: &Told, case: &str) {
     });
 }
 
-/// The numbers of the cases, spread over the machine's cores.
+/// Seeds of long runs that found something.
+const FINDINGS: [u64; 4] = [619, 784, 927, 2_094];
+
+/// The numbers of the cases, spread over the machine's cores, and those that found something once.
 fn for_each_seed(count: u64, case: impl Fn(u64) + Sync) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("HEADWATER_SEED") {
         return case(seed);
     }
     let count = number("HEADWATER_SEEDS").unwrap_or(count);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for worker in 0..workers {
             let case = &case;
-            scope.spawn(move || (worker..count).step_by(workers as usize).for_each(case));
+            let seeds = (0..count).chain(FINDINGS.into_iter().filter(move |seed| *seed >= count));
+            scope.spawn(move || seeds.skip(worker).step_by(workers).for_each(case));
         }
     });
 }
@@ -504,7 +508,9 @@ fn damage_anywhere_is_set_aside_and_mended() {
                 let has = state_of_sink.blocks.get(&number);
                 assert_eq!(has, Some(&expected), "{case}: block {number} of the sink");
             }
-            assert_eq!(state_of_sink.blocks.len() as u64, head + 1, "{case}: the sink");
+            // Above the head it may have what the log no longer knows of, until a block comes there.
+            let below = state_of_sink.blocks.range(..=head).count() as u64;
+            assert_eq!(below, head + 1, "{case}: the sink");
             drop(data_dir);
         }
     });
