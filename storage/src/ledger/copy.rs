@@ -10,6 +10,7 @@ use super::backend::Backend;
 use super::database::{
     CHAINS, CURSORS, INSTANCE, PARKED, PARTS, QUARANTINE, open_database, write_to,
 };
+use super::usage::USAGE;
 use super::{Ledger, LedgerError};
 
 impl Ledger {
@@ -23,7 +24,8 @@ impl Ledger {
             copy_table(&from, to, PARTS)?;
             copy_table(&from, to, CURSORS)?;
             copy_table(&from, to, PARKED)?;
-            copy_table(&from, to, QUARANTINE)
+            copy_table(&from, to, QUARANTINE)?;
+            copy_table(&from, to, USAGE)
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::disk::Disk;
 use crate::model::{ChainName, Lsn};
 
 use super::backend::Backend;
+use super::usage::USAGE;
 use super::value::{from_bytes, to_bytes};
 use super::{ChainFacts, Cursor, Descent, LedgerError, Part, Quarantine, Way};
 
@@ -59,6 +60,7 @@ impl Ledger {
             transaction.open_table(CURSORS)?;
             transaction.open_table(PARKED)?;
             transaction.open_table(QUARANTINE)?;
+            transaction.open_table(USAGE)?;
             Ok(())
         })?;
         Ok(ledger)
@@ -82,6 +84,7 @@ impl Ledger {
         }
         self.instance::<u64>(EPOCH)?;
         self.descent()?;
+        self.usage()?;
         for facts in self.chains()? {
             self.parts(&facts.name)?;
             self.quarantined(&facts.name)?;
@@ -92,7 +95,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn write<T>(
+    pub(super) fn write<T>(
         &self,
         act: impl FnOnce(&redb::WriteTransaction) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {

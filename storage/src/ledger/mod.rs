@@ -1,6 +1,7 @@
 //! The ledger: small exact state that must never be lost, in one redb file.
 //!
-//! Cursors of exporters, what is sealed, what a restart has to replay, the instance's epoch.
+//! Cursors of exporters, what is sealed, what a restart has to replay, the use of providers' keys,
+//! the instance's epoch.
 //! Every change is one transaction, on disk when the call returns.
 
 mod backend;
@@ -11,6 +12,7 @@ mod descent;
 mod error;
 mod facts;
 mod part;
+mod usage;
 mod value;
 
 pub use cursor::Cursor;
@@ -19,3 +21,4 @@ pub use descent::{Descent, Way};
 pub use error::LedgerError;
 pub use facts::{Anchor, ChainFacts, Quarantine};
 pub use part::Part;
+pub use usage::{KeyUsage, Usage};
