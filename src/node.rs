@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::forward::{ExportStatus, ExportView, Runner};
 use crate::keeper::{self, Forgetting, Healing, Space, SpaceView};
 use crate::query::{Engine, QueryConfig, QueryError};
-use crate::rpc::{Pool, PoolError};
+use crate::rpc::{Keyring, Pool, PoolError};
 use crate::supervisor::{Shutdown, Supervisor};
 use crate::telemetry::metrics;
 
@@ -104,6 +104,7 @@ pub struct Node {
     pub engine: Engine,
     /// How its disk stands.
     pub space: Arc<Space>,
+    keyring: Arc<Keyring>,
 }
 
 impl Node {
@@ -111,9 +112,10 @@ impl Node {
     pub fn open(config: &Config) -> Result<Node, NodeError> {
         let data_dir = DataDir::open(&config.data_dir)?;
         data_dir.ledger().next_epoch()?;
+        let keyring = Keyring::new(Some(data_dir.ledger().clone()));
         let mut chains = Vec::new();
         for chain in &config.chain {
-            chains.push(ChainNode::open(&data_dir, chain)?);
+            chains.push(ChainNode::open(&data_dir, chain, &keyring)?);
         }
         let ends =
             chains.iter().map(|node| (node.chain.name().clone(), node.chain.log().durable()));
@@ -121,16 +123,17 @@ impl Node {
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
         let engine = engine(&data_dir, &stores, config.query)?;
         let space = Arc::new(Space::new(data_dir.path(), config.disk));
-        Ok(Node { data_dir, chains, exporters: Vec::new(), engine, space })
+        Ok(Node { data_dir, chains, exporters: Vec::new(), engine, space, keyring })
     }
 
     /// Opens a stopped node's folder with all chains that it holds, to be read.
     pub fn open_stopped(path: &Path) -> Result<Node, NodeError> {
         let data_dir = DataDir::open_existing(path)?;
+        let keyring = Keyring::new(None);
         let mut chains = Vec::new();
         for facts in data_dir.ledger().chains()? {
             let config = ChainConfig::plain(facts.name, facts.chain_id, "http://127.0.0.1:1");
-            let node = ChainNode::open(&data_dir, &config)?;
+            let node = ChainNode::open(&data_dir, &config, &keyring)?;
             // Nobody else does.
             let opened = node.chain.open_index();
             opened.map_err(|source| NodeError::Store { chain: config.name, source })?;
@@ -139,7 +142,7 @@ impl Node {
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
         let engine = engine(&data_dir, &stores, QueryConfig::default())?;
         let space = Arc::new(Space::new(data_dir.path(), DiskConfig::default()));
-        Ok(Node { data_dir, chains, exporters: Vec::new(), engine, space })
+        Ok(Node { data_dir, chains, exporters: Vec::new(), engine, space, keyring })
     }
 
     /// Spawns capture, index, sealing, exporters and gauges.
@@ -220,6 +223,7 @@ impl Node {
             supervisor.spawn(name, forgetting.run(supervisor.shutdown()));
         }
         let stores = self.chains.iter().map(|node| node.chain.clone()).collect();
+        supervisor.spawn("keys", self.keyring.clone().run(supervisor.shutdown()));
         let watch = keeper::watch_space(self.space.clone(), stores, supervisor.shutdown());
         supervisor.spawn("disk", watch);
     }
@@ -261,7 +265,11 @@ impl Node {
 }
 
 impl ChainNode {
-    fn open(data_dir: &DataDir, config: &ChainConfig) -> Result<ChainNode, NodeError> {
+    fn open(
+        data_dir: &DataDir,
+        config: &ChainConfig,
+        keyring: &Keyring,
+    ) -> Result<ChainNode, NodeError> {
         let options = ChainOptions {
             grid: Grid { blocks: config.part_blocks.get() },
             wal: wal::Options { segment_bytes: config.log_segment_bytes.get() },
@@ -270,7 +278,7 @@ impl ChainNode {
         let chain = Chain::open(data_dir, &config.name, config.chain_id, options)
             .and_then(|chain| chain.sweep_parts().map(|()| chain))
             .map_err(|source| NodeError::Store { chain: config.name.clone(), source })?;
-        let pool = Pool::new(&config.name, &config.provider)?;
+        let pool = Pool::new(&config.name, &config.provider, keyring)?;
         Ok(ChainNode {
             source: Source::new(pool, config.verify),
             config: config.clone(),
@@ -296,18 +304,21 @@ impl ChainNode {
     /// Spawns the follower, and the healing of what lies below it.
     fn capture(&self, appender: &Appender, supervisor: &mut Supervisor) {
         let name = self.chain.name();
+        let subscription = self.source.pool().subscription();
         let follower = Follower {
             config: self.config.clone(),
             source: self.source.clone(),
+            heads: subscription.heads(),
             chain: self.chain.clone(),
             appender: appender.clone(),
             status: self.status.clone(),
         };
+        supervisor.spawn(format!("heads of {name}"), subscription.run(supervisor.shutdown()));
         supervisor.spawn(format!("capture of {name}"), follower.run(supervisor.shutdown()));
         let healing = Healing {
             first: self.config.start.number(),
             window: self.config.window.get(),
-            source: self.source.clone(),
+            source: self.source.for_history(),
             chain: self.chain.clone(),
             appender: appender.clone(),
             backfills: self.backfills.clone(),
@@ -325,7 +336,7 @@ impl ChainNode {
             range,
             lane: Lane::Backfill,
             window: self.config.window.get(),
-            source: self.source.clone(),
+            source: self.source.for_history(),
             chain: self.chain.clone(),
             appender,
             status: self.status.clone(),
@@ -355,6 +366,16 @@ impl ChainNode {
         metrics::set_chain(metrics::PART_BYTES, name, parts);
         let missing = self.gaps().iter().map(BlockRange::len).sum();
         metrics::set_chain(metrics::GAP_BLOCKS, name, missing);
+        for endpoint in self.source.pool().status() {
+            let key = &endpoint.use_of_key;
+            metrics::set_key(metrics::KEY_USED, &endpoint.key, key.used);
+            if let Some(left) = key.left {
+                metrics::set_key(metrics::KEY_LEFT, &endpoint.key, left);
+                let now = crate::clock::unix_seconds();
+                let ends = key.ends_at.map_or(u64::MAX >> 12, |at| at.saturating_sub(now));
+                metrics::set_key(metrics::KEY_ENDS, &endpoint.key, ends);
+            }
+        }
         let damages = self.chain.damages().unwrap_or_default();
         metrics::set_chain(metrics::DAMAGED_PLACES, name, damages.len() as u64);
     }

@@ -27,7 +27,11 @@ pub struct ChainConfig {
     pub start: Start,
     /// Finality by depth, for chains without the `finalized` tag.
     pub confirmations: Option<u64>,
-    /// Milliseconds between polls of the head; by default a quarter of the block time.
+    /// Blocks after which is asked what is final; it is asked too when nothing new comes.
+    #[serde(default = "thirty_two")]
+    pub finalized_every: NonZeroU64,
+    /// Milliseconds between questions for the next block, where nobody announces heads; by default
+    /// they follow the chain's rhythm and what the quotas allow.
     pub poll_ms: Option<u64>,
     /// What is proved of each block: `roots`, or `links` where headers hash otherwise.
     #[serde(default)]
@@ -57,6 +61,10 @@ pub struct ChainConfig {
 
 fn thousand() -> NonZeroU64 {
     NonZeroU64::new(1_000).unwrap_or(NonZeroU64::MIN)
+}
+
+fn thirty_two() -> NonZeroU64 {
+    NonZeroU64::new(32).unwrap_or(NonZeroU64::MIN)
 }
 
 fn gibibyte() -> u64 {
@@ -93,6 +101,7 @@ impl ChainConfig {
             chain_id,
             start: Start::default(),
             confirmations: None,
+            finalized_every: thirty_two(),
             poll_ms: None,
             verify: Depth::default(),
             part_blocks: thousand(),

@@ -8,30 +8,29 @@ use headwater_storage::model::{BlockRange, BlockRef, ChainEvent, Lane, Verified}
 use headwater_storage::store::{AppendError, Appender, Chain};
 
 use crate::clock;
-use crate::rpc::{Cause, RpcError};
+use crate::rpc::{Cause, Heads, RpcError};
 use crate::supervisor::Shutdown;
 use crate::telemetry::metrics;
 
+use super::look::{Look, MISSES_MAX, Memory, STREAK_MAX};
 use super::reorg::{Link, Step, next_step};
 use super::status::{CaptureError, ChainStatus};
 use super::{ChainConfig, Fetched, Source, Start};
 
-const POLL_FIRST: Duration = Duration::from_millis(500);
-const POLL_MIN: Duration = Duration::from_millis(50);
-const POLL_MAX: Duration = Duration::from_secs(3);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 const PAUSE_WHEN_HALTED: Duration = Duration::from_secs(30);
 /// Blocks that are fetched before the head is looked at again.
 const STEP_BLOCKS: u64 = 64;
 /// Blocks that share a sync while catching up.
 const GROUP_BLOCKS: usize = 16;
-
 /// Follows the head of one chain.
 pub struct Follower {
     /// What to follow.
     pub config: ChainConfig,
     /// Where blocks come from.
     pub source: Source,
+    /// Who announces them.
+    pub heads: Heads,
     /// Where they go.
     pub chain: Arc<Chain>,
     /// How they go there.
@@ -41,6 +40,7 @@ pub struct Follower {
 }
 
 /// What a step found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moved {
     /// There may be more at once.
     Yes,
@@ -50,17 +50,16 @@ enum Moved {
 
 impl Follower {
     /// Follows until shutdown; only an error after which the process must end is returned.
-    pub async fn run(self, mut shutdown: Shutdown) -> Result<(), CaptureError> {
+    pub async fn run(mut self, mut shutdown: Shutdown) -> Result<(), CaptureError> {
         let mut is_checked = false;
-        // The head that is here, with all that was final under it.
-        let mut settled = None;
+        let mut memory = Memory::default();
         while !shutdown.is_requested() {
             let step = async {
                 if !is_checked {
                     self.source.check_chain_id(self.config.chain_id).await?;
                     is_checked = true;
                 }
-                self.step(&mut settled).await
+                self.step(&mut memory).await
             };
             let result = tokio::select! {
                 result = step => result,
@@ -68,12 +67,13 @@ impl Follower {
             };
             let pause = match result {
                 Ok(Moved::Yes) => Duration::ZERO,
-                Ok(Moved::No) => self.poll(),
+                Ok(Moved::No) => self.pause(&memory),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => self.pause_after(&error),
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.heads.changed() => {}
                 () = shutdown.requested() => {}
             }
         }
@@ -93,51 +93,123 @@ impl Follower {
         if is_halted { PAUSE_WHEN_HALTED } else { PAUSE_AFTER_ERROR }
     }
 
-    /// A quarter of the block time, as the last two blocks show it.
-    fn poll(&self) -> Duration {
-        if let Some(configured) = self.config.poll() {
-            return configured;
-        }
-        let gap = self.chain.with_state(|state| {
-            let mut last = state.unsealed().rev().map(|head| head.timestamp);
-            Some(last.next()?.saturating_sub(last.next()?))
-        });
-        let quarter = |seconds| Duration::from_secs(seconds) / 4;
-        gap.map_or(POLL_FIRST, quarter).clamp(POLL_MIN, POLL_MAX)
+    /// Whether we know another block of its height.
+    pub(super) fn is_another(&self, block: BlockRef) -> bool {
+        let known = self.chain.with_state(|state| state.hash_at(block.number));
+        known.is_some_and(|hash| hash != block.hash)
     }
 
-    async fn step(&self, settled: &mut Option<BlockRef>) -> Result<Moved, CaptureError> {
+    async fn step(&self, memory: &mut Memory) -> Result<Moved, CaptureError> {
         // Before anything is asked: what cannot be kept is not paid for (INV-10, INV-12).
         if let Some(reason) = self.chain.paused() {
             return Err(AppendError::Paused { reason }.into());
         }
-        let latest = self.source.latest().await?;
-        self.status.saw_head(latest.number);
+        self.status.announced_by(self.heads.provider());
+        let look = self.look(memory);
+        memory.is_resting = look == Look::Everywhere;
+        let moved = match look {
+            // Nothing was announced for long: the next step asks.
+            Look::Wait => {
+                memory.misses = MISSES_MAX;
+                memory.is_quiet = true;
+                return Ok(Moved::Yes);
+            }
+            Look::Next(number) => self.next(number, memory).await?,
+            Look::Announced(head) => {
+                self.status.saw_head(head.number);
+                self.go_to(head, memory).await?
+            }
+            Look::Everywhere => {
+                let ours = self.chain.with_state(|state| state.head().map(|head| head.block));
+                let latest = self.source.survey(ours).await?;
+                (memory.misses, memory.streak) = (0, 0);
+                // It announced nothing for long, and there was something.
+                let is_news = ours.is_some_and(|ours| ours.number < latest.number);
+                if std::mem::take(&mut memory.is_quiet) && is_news {
+                    self.heads.stalled();
+                }
+                self.status.saw_head(latest.number);
+                self.go_to(latest, memory).await?
+            }
+        };
+        if self.status.goes_on() {
+            let head = self.chain.with_state(|state| state.head().map(|head| head.block.number));
+            tracing::info!(chain = %self.config.name, head, "capture goes on");
+        }
+        Ok(moved)
+    }
+
+    /// Asks for the next number: when it is there, it is applied.
+    async fn next(&self, number: u64, memory: &mut Memory) -> Result<Moved, CaptureError> {
+        let Some(fetched) = self.source.next(number).await? else {
+            memory.misses += 1;
+            memory.streak = 0;
+            return Ok(Moved::No);
+        };
+        let was_asked_for = memory.misses > 0;
+        memory.streak = if was_asked_for { 0 } else { memory.streak + 1 };
+        memory.misses = 0;
+        let block = fetched.block.block_ref();
+        self.status.saw_head(number);
+        self.saw(&fetched, was_asked_for, memory);
+        let finalized = self.finalized(block, memory).await?;
+        if let Some(odd) = self.apply(vec![fetched], finalized).await? {
+            self.reorganise(odd).await?;
+            return Ok(Moved::Yes);
+        }
+        self.finalize(finalized).await?;
+        Ok(Moved::No)
+    }
+
+    fn saw(&self, fetched: &Fetched, is_fresh: bool, memory: &mut Memory) {
+        metrics::set_chain(metrics::HEAD_BLOCK, &self.config.name, fetched.block.header.number);
+        memory.schedule.saw(fetched.block.header.timestamp, clock::unix_micros(), is_fresh);
+    }
+
+    /// Takes everything up to a head that somebody has.
+    async fn go_to(&self, latest: BlockRef, memory: &mut Memory) -> Result<Moved, CaptureError> {
         metrics::set_chain(metrics::HEAD_BLOCK, &self.config.name, latest.number);
         let head = self.chain.with_state(|state| state.head().copied());
-        // One call less for each poll that finds the same head (INV-12).
-        let finalized = if *settled == Some(latest) {
-            None
-        } else {
-            self.source.finalized(latest.number, self.config.confirmations).await?
-        };
+        let is_news = memory.settled != Some(latest);
+        let finalized = if is_news { self.finalized(latest, memory).await? } else { None };
         let moved = match head {
             None => {
                 let first = self.first_block(latest, finalized);
-                self.catch_up(first, latest.number, finalized).await?
+                self.catch_up(first, latest.number, finalized, memory).await?
             }
             Some(head) if latest.number > head.block.number => {
-                self.catch_up(head.block.number + 1, latest.number, finalized).await?
+                let first = head.block.number + 1;
+                self.catch_up(first, latest.number, finalized, memory).await?
             }
-            Some(_) => self.compare(latest).await?,
+            Some(_) => self.compare(latest, memory).await?,
         };
         self.finalize(finalized).await?;
         let head = self.chain.with_state(|state| state.head().map(|head| head.block));
-        *settled = head.filter(|head| *head == latest);
-        if self.status.goes_on() {
-            tracing::info!(chain = %self.config.name, head = latest.number, "capture goes on");
+        memory.settled = head.filter(|head| *head == latest).or(memory.settled);
+        if moved == Moved::Yes {
+            // There is more: no use in asking for one number.
+            memory.streak = STREAK_MAX;
         }
         Ok(moved)
+    }
+
+    /// What is final under a head: asked for once in so many blocks, and when the chain rests
+    /// (INV-12).
+    async fn finalized(
+        &self,
+        head: BlockRef,
+        memory: &mut Memory,
+    ) -> Result<Option<u64>, CaptureError> {
+        let every = self.config.finalized_every.get();
+        let is_due = memory.asked_final.is_none_or(|at| head.number >= at.saturating_add(every));
+        let is_free = self.config.confirmations.is_some();
+        let is_news = memory.asked_final != Some(head.number);
+        let is_wanted = is_due || is_free || (memory.is_resting && is_news);
+        if !is_wanted {
+            return Ok(None);
+        }
+        memory.asked_final = Some(head.number);
+        Ok(self.source.finalized(head.number, self.config.confirmations).await?)
     }
 
     /// Where the live lane begins: above what is final, the rest is history.
@@ -161,6 +233,7 @@ impl Follower {
         first: u64,
         last: u64,
         finalized: Option<u64>,
+        memory: &mut Memory,
     ) -> Result<Moved, CaptureError> {
         let Some(range) = BlockRange::new(first, last.min(first + STEP_BLOCKS - 1)) else {
             return Ok(Moved::No);
@@ -172,6 +245,9 @@ impl Follower {
             for (at, result) in split_good(group) {
                 match result {
                     Ok(blocks) => {
+                        for fetched in &blocks {
+                            self.saw(fetched, false, memory);
+                        }
                         if let Some(odd) = self.apply(blocks, finalized).await? {
                             self.reorganise(odd).await?;
                             return Ok(Moved::Yes);
@@ -180,6 +256,7 @@ impl Follower {
                     // The head that was announced is not there yet, or gone again.
                     Err(error) if error.cause == Cause::BlockMissing => {
                         tracing::debug!(chain = %self.config.name, at, %error, "not there yet");
+                        memory.misses += 1;
                         return Ok(Moved::No);
                     }
                     Err(error) => return Err(error.into()),
@@ -226,25 +303,29 @@ impl Follower {
         Ok(odd)
     }
 
-    /// The provider's head is not above ours: the same, behind, or on another fork.
-    async fn compare(&self, latest: BlockRef) -> Result<Moved, CaptureError> {
-        let known = self.chain.with_state(|state| state.hash_at(latest.number));
-        match known {
-            Some(hash) if hash != latest.hash => {
-                let fetched = match self.source.block(latest.number).await {
-                    Ok(fetched) => fetched,
-                    Err(error) if error.cause == Cause::BlockMissing => return Ok(Moved::No),
-                    Err(error) => return Err(error.into()),
-                };
-                if Some(fetched.block.header.hash) == known {
-                    return Ok(Moved::No);
-                }
-                self.reorganise(fetched).await?;
-                Ok(Moved::Yes)
-            }
-            // The same, or so far behind that its height is sealed: it lags.
-            Some(_) | None => Ok(Moved::No),
+    /// A head that is not above ours: the same, behind, or on another fork. A fork that does not
+    /// grow is believed when it is seen twice: behind one URL may be several nodes.
+    async fn compare(&self, latest: BlockRef, memory: &mut Memory) -> Result<Moved, CaptureError> {
+        if !self.is_another(latest) {
+            return Ok(Moved::No);
         }
+        if memory.doubted != Some(latest) {
+            memory.doubted = Some(latest);
+            memory.misses = MISSES_MAX;
+            self.status.disagreed();
+            metrics::disagreed(&self.config.name);
+            return Ok(Moved::No);
+        }
+        let fetched = match self.source.block(latest.number).await {
+            Ok(fetched) => fetched,
+            Err(error) if error.cause == Cause::BlockMissing => return Ok(Moved::No),
+            Err(error) => return Err(error.into()),
+        };
+        if fetched.block.block_ref() != latest {
+            return Ok(Moved::No);
+        }
+        self.reorganise(fetched).await?;
+        Ok(Moved::Yes)
     }
 
     /// Walks down from a block that does not fit until the fork, then takes back and applies.

@@ -3,8 +3,11 @@
 mod assemble;
 mod backfill;
 mod config;
+mod fetch;
 mod follow;
+mod look;
 mod reorg;
+mod schedule;
 mod source;
 mod status;
 pub mod verify;

@@ -1,24 +1,17 @@
-//! One block, right, from whichever provider can give it: two calls in one request.
+//! The chain as its providers have it, together: heads, finality, and blocks that are right.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use headwater_storage::model::{
-    Block, BlockParts, BlockRef, Linked, Origin, Provider, Receipt, Verified,
-};
+use headwater_storage::model::{Block, BlockRef, Origin, Provider, Verified};
 
 use crate::clock;
-use crate::rpc::{Call, Cause, Endpoint, Pool, RpcError, parse_batch, parse_single};
-use crate::supervisor::on_cpu;
+use crate::rpc::{Asked, Call, Cause, Endpoint, Pool, Purpose, RpcError};
 use crate::telemetry::metrics;
 
-use super::assemble::{AssembleError, Piece, assemble};
+use super::fetch::{Wish, fetch, parse_block, with_receipts};
 use super::status::CaptureError;
 use super::verify::Depth;
-
-/// Receipts that are asked for in one batch where `eth_getBlockReceipts` is missing.
-const RECEIPTS_PER_BATCH: usize = 100;
 
 /// Finality by depth where no provider knows the `finalized` tag.
 const CONFIRMATIONS: u64 = 64;
@@ -52,17 +45,38 @@ struct HeaderAnswer {
     number: alloy_primitives::U64,
 }
 
+impl From<HeaderAnswer> for BlockRef {
+    fn from(answer: HeaderAnswer) -> BlockRef {
+        BlockRef { number: answer.number.to(), hash: answer.hash }
+    }
+}
+
 /// Where blocks come from.
 #[derive(Clone)]
 pub struct Source {
     pool: Pool,
     depth: Depth,
+    purpose: Purpose,
 }
+
+/// The calls that a block takes, the floor (INV-12).
+const BLOCK: &[&str] = &["eth_getBlockByNumber", "eth_getBlockReceipts"];
+const HEADER: &[&str] = &["eth_getBlockByNumber"];
+
+/// A second provider is asked for the head when the first takes so many times as long as usual.
+const HEDGE_AFTER: f64 = 3.0;
+const HEDGE_MIN: Duration = Duration::from_millis(250);
 
 impl Source {
     /// Blocks of a chain from its providers.
     pub fn new(pool: Pool, depth: Depth) -> Source {
-        Source { pool, depth }
+        Source { pool, depth, purpose: Purpose::Head }
+    }
+
+    /// The same, for history: asked for where it is cheapest, after the head.
+    #[must_use]
+    pub fn for_history(&self) -> Source {
+        Source { purpose: Purpose::History, ..self.clone() }
     }
 
     /// The providers.
@@ -70,11 +84,74 @@ impl Source {
         &self.pool
     }
 
-    /// The head of the chain.
+    /// The head of the chain, as one provider has it.
     pub async fn latest(&self) -> Result<BlockRef, RpcError> {
         let answer: Option<HeaderAnswer> = self.pool.ask(&Call::header("latest")).await?;
-        let header = answer.ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))?;
-        Ok(BlockRef { number: header.number.to(), hash: header.hash })
+        answer.map(BlockRef::from).ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))
+    }
+
+    /// The highest head that any provider has, ours among equals; who is far behind ours is asked
+    /// last from then on.
+    pub async fn survey(&self, ours: Option<BlockRef>) -> Result<BlockRef, RpcError> {
+        let mut turn = self.pool.turn(Purpose::Head, HEADER);
+        let (mut best, mut last): (Option<BlockRef>, _) = (None, None);
+        while let Some(asked) = turn.next().await {
+            let endpoint = &asked.endpoint;
+            match endpoint.single::<HeaderAnswer>(&Call::header("latest")).await {
+                Ok(Some(answer)) => {
+                    let head = BlockRef::from(answer);
+                    endpoint.has_head(head.number, ours.map_or(0, |ours| ours.number));
+                    let is_better = |best: BlockRef| {
+                        head.number > best.number
+                            || (head.number == best.number && ours == Some(head))
+                    };
+                    if best.is_none_or(is_better) {
+                        best = Some(head);
+                    }
+                    turn.answered(endpoint.provider());
+                }
+                Ok(None) => turn.answered(endpoint.provider()),
+                Err(error) => {
+                    endpoint.failed(&error);
+                    turn.failed(&error);
+                    last = Some(error);
+                }
+            }
+        }
+        best.ok_or_else(|| last.unwrap_or_else(|| turn.nobody()))
+    }
+
+    /// How long to wait between questions, so that the quotas last until they reset.
+    pub fn poll_min(&self) -> Duration {
+        self.pool.poll_min(HEADER)
+    }
+
+    /// The block of a number if it is there: the block itself is the question, its receipts follow.
+    pub async fn next(&self, number: u64) -> Result<Option<Fetched>, RpcError> {
+        let wish = Wish { number, depth: self.depth };
+        let mut turn = self.pool.turn(Purpose::Head, BLOCK);
+        let mut last = None;
+        while let Some(asked) = turn.next().await {
+            let endpoint = &asked.endpoint;
+            let found = match endpoint.single_raw(&Call::block(number)).await {
+                Ok(body) => parse_block(endpoint, number, &body),
+                Err(error) => Err(error),
+            };
+            let result = match found {
+                Ok(parts) => with_receipts(endpoint, wish, parts).await,
+                Err(error) if error.cause == Cause::BlockMissing => return Ok(None),
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(fetched) => return Ok(Some(fetched)),
+                Err(error) => {
+                    self.note(endpoint, number, &error);
+                    turn.failed(&error);
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| turn.nobody()))
     }
 
     /// The height up to which blocks are final, under a head at `latest`: by the configured
@@ -87,8 +164,10 @@ impl Source {
         if let Some(depth) = confirmations {
             return Ok(latest.checked_sub(depth));
         }
-        let mut last = self.pool.nobody("eth_getBlockByNumber");
-        for endpoint in self.pool.order() {
+        let mut turn = self.pool.turn(self.purpose, HEADER);
+        let mut last = None;
+        while let Some(asked) = turn.next().await {
+            let endpoint = &asked.endpoint;
             if !endpoint.has_finalized_tag() {
                 continue;
             }
@@ -103,23 +182,28 @@ impl Source {
                 }
                 Err(error) => {
                     endpoint.failed(&error);
-                    last = error;
+                    turn.failed(&error);
+                    last = Some(error);
                 }
             }
         }
         if self.pool.endpoints().iter().any(|endpoint| endpoint.has_finalized_tag()) {
-            return Err(last);
+            return Err(last.unwrap_or_else(|| turn.nobody()));
         }
         Ok(latest.checked_sub(CONFIRMATIONS))
     }
 
-    /// Asks every provider for its chain id; one that serves another chain is named.
+    /// Asks every provider for its chain id, with one key each; one that serves another chain is
+    /// named.
     pub async fn check_chain_id(&self, expected: u64) -> Result<(), CaptureError> {
         let mut last = Ok(());
-        let mut is_known = false;
+        let mut known: Vec<&str> = Vec::new();
         for endpoint in self.pool.endpoints() {
+            if known.contains(&endpoint.provider()) {
+                continue;
+            }
             match endpoint.single::<alloy_primitives::U64>(&Call::chain_id()).await {
-                Ok(Some(found)) if found.to::<u64>() == expected => is_known = true,
+                Ok(Some(found)) if found.to::<u64>() == expected => known.push(endpoint.provider()),
                 Ok(Some(found)) => {
                     let (provider, found) = (endpoint.name().to_owned(), found.to());
                     return Err(CaptureError::ChainId { provider, found, expected });
@@ -131,7 +215,7 @@ impl Source {
                 }
             }
         }
-        if is_known { Ok(()) } else { last }
+        if known.is_empty() { last } else { Ok(()) }
     }
 
     /// The chain id that some provider gives.
@@ -142,218 +226,58 @@ impl Source {
 
     /// The block of a number: wrong data is refused and asked of the next provider.
     pub async fn block(&self, number: u64) -> Result<Fetched, RpcError> {
-        let mut last = self.pool.nobody("eth_getBlockByNumber");
-        for endpoint in self.pool.order() {
-            match fetch(&endpoint, Wish { number, depth: self.depth }).await {
+        let wish = Wish { number, depth: self.depth };
+        let mut turn = self.pool.turn(self.purpose, BLOCK);
+        let mut last = None;
+        while let Some(asked) = turn.next().await {
+            let hedge_after = asked.endpoint.usual_time().mul_f64(HEDGE_AFTER).max(HEDGE_MIN);
+            let mut first = std::pin::pin!(self.attempt(asked, wish));
+            let in_time = tokio::time::timeout(hedge_after, first.as_mut()).await;
+            let second = match in_time {
+                Ok(_) => None,
+                Err(_) if self.purpose == Purpose::History => None,
+                Err(_) => turn.hedge(),
+            };
+            let result = match (in_time, second) {
+                (Ok(result), _) => result,
+                (Err(_), None) => first.await,
+                (Err(_), Some(second)) => {
+                    metrics::hedged(self.pool.chain());
+                    let second = std::pin::pin!(self.attempt(second, wish));
+                    futures::future::select_ok([first, second]).await.map(|(block, _)| block)
+                }
+            };
+            match result {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => {
-                    let is_new = endpoint.failed(&error);
-                    if error.cause == Cause::Wrong {
-                        metrics::refused(self.pool.chain(), endpoint.name());
-                    }
-                    if error.cause == Cause::Wrong && is_new {
-                        tracing::warn!(
-                            chain = %self.pool.chain(), provider = error.provider, number,
-                            reason = error.reason, "refused a block"
-                        );
-                    }
-                    last = error;
+                    turn.failed(&error);
+                    last = Some(error);
                 }
             }
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| turn.nobody()))
     }
-}
 
-/// The block that is asked for, and how much of it is to be proved.
-#[derive(Clone, Copy)]
-struct Wish {
-    number: u64,
-    depth: Depth,
-}
-
-/// What the first request gave.
-enum First {
-    Whole(Fetched),
-    WithoutReceipts(Box<BlockParts>),
-    NoBatches,
-}
-
-async fn fetch(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Fetched, RpcError> {
-    if endpoint.takes_batches() && endpoint.has_block_receipts() {
-        match in_one_request(endpoint, wish).await? {
-            First::Whole(fetched) => return Ok(fetched),
-            First::WithoutReceipts(parts) => {
-                endpoint.lacks_block_receipts();
-                return with_receipts(endpoint, wish, *parts).await;
-            }
-            First::NoBatches => endpoint.lacks_batches(),
+    /// Asks one provider, and remembers how that went.
+    async fn attempt(&self, asked: Asked, wish: Wish) -> Result<Fetched, RpcError> {
+        let result = fetch(&asked.endpoint, wish).await;
+        if let Err(error) = &result {
+            self.note(&asked.endpoint, wish.number, error);
         }
+        result
     }
-    let body = endpoint.single_raw(&Call::block(wish.number)).await?;
-    let parts = parse_block(endpoint, wish.number, &body)?;
-    with_receipts(endpoint, wish, parts).await
-}
 
-/// Block and receipts in one HTTP batch.
-async fn in_one_request(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<First, RpcError> {
-    let calls = [Call::block(wish.number), Call::block_receipts(wish.number)];
-    let body = match endpoint.batch_raw(&calls).await {
-        Ok(body) => body,
-        Err(error) if error.cause == Cause::BatchRefused => return Ok(First::NoBatches),
-        Err(error) => return Err(error),
-    };
-    let answered = clock::now();
-    let endpoint = endpoint.clone();
-    on_cpu(move || read_batch(&endpoint, wish, &calls, &body, answered)).await
-}
-
-fn read_batch(
-    endpoint: &Endpoint,
-    wish: Wish,
-    calls: &[Call],
-    body: &Bytes,
-    answered: Instant,
-) -> Result<First, RpcError> {
-    let method = "eth_getBlockByNumber";
-    let text = endpoint.text(method, body)?;
-    let reply = parse_batch::<Piece>(text).map_err(|error| endpoint.malformed(method, &error))?;
-    let answers = match endpoint.sort(calls, reply) {
-        Ok(answers) => answers,
-        Err(error) if error.cause == Cause::BatchRefused => return Ok(First::NoBatches),
-        Err(error) => return Err(error),
-    };
-    let mut answers = answers.into_iter();
-    let parts = match answers.next().transpose()?.flatten() {
-        Some(Piece::Block(parts)) => parts,
-        Some(Piece::Receipts(_)) => {
-            return Err(endpoint.error(method, Cause::Malformed, "receipts instead of a block"));
+    /// Remembers a failure, and tells of lies.
+    fn note(&self, endpoint: &Endpoint, number: u64, error: &RpcError) {
+        let is_new = endpoint.failed(error);
+        if error.cause == Cause::Wrong {
+            metrics::refused(self.pool.chain(), endpoint.name());
         }
-        None => return Err(not_there(endpoint, wish.number)),
-    };
-    match answers.next().transpose().map(Option::flatten) {
-        Ok(Some(Piece::Receipts(receipts))) => {
-            finish(endpoint, wish, *parts, receipts, answered).map(First::Whole)
+        if error.cause == Cause::Wrong && is_new {
+            tracing::warn!(
+                chain = %self.pool.chain(), provider = error.provider, number,
+                reason = error.reason, "refused a block"
+            );
         }
-        Ok(Some(Piece::Block(_))) => {
-            let method = "eth_getBlockReceipts";
-            Err(endpoint.error(method, Cause::Malformed, "a block instead of receipts"))
-        }
-        Ok(None) => Err(not_there(endpoint, wish.number)),
-        Err(error) if error.cause == Cause::MethodMissing => Ok(First::WithoutReceipts(parts)),
-        Err(error) => Err(error),
-    }
-}
-
-fn not_there(endpoint: &Endpoint, number: u64) -> RpcError {
-    let reason = format!("block {number} or its receipts are not there (null)");
-    endpoint.error("eth_getBlockByNumber", Cause::BlockMissing, &reason)
-}
-
-fn parse_block(endpoint: &Endpoint, number: u64, body: &Bytes) -> Result<BlockParts, RpcError> {
-    let method = "eth_getBlockByNumber";
-    let text = endpoint.text(method, body)?;
-    let reply = parse_single::<BlockParts>(text);
-    let reply = reply.map_err(|error| endpoint.malformed(method, &error))?;
-    endpoint.take(method, reply)?.ok_or_else(|| not_there(endpoint, number))
-}
-
-fn finish(
-    endpoint: &Endpoint,
-    wish: Wish,
-    parts: BlockParts,
-    receipts: Vec<Linked<Receipt>>,
-    answered: Instant,
-) -> Result<Fetched, RpcError> {
-    let (block, verified) =
-        assemble(wish.number, parts, receipts, wish.depth).map_err(|error| {
-            let cause = match &error {
-                AssembleError::OtherBlock { .. } => Cause::Moved,
-                AssembleError::Link(_)
-                | AssembleError::Mismatch(_)
-                | AssembleError::Topics { .. } => Cause::Wrong,
-            };
-            endpoint.error("eth_getBlockByNumber", cause, &error.to_string())
-        })?;
-    Ok(Fetched { block, verified, provider: endpoint.name().to_owned(), answered })
-}
-
-/// The receipts of a block that is here, by the best way that the provider has.
-async fn with_receipts(
-    endpoint: &Arc<Endpoint>,
-    wish: Wish,
-    parts: BlockParts,
-) -> Result<Fetched, RpcError> {
-    let mut receipts = None;
-    if endpoint.has_block_receipts() {
-        let call = Call::block_receipts(wish.number);
-        let body = endpoint.single_raw(&call).await?;
-        let text = endpoint.text(call.method, &body)?;
-        let reply = parse_single(text).map_err(|error| endpoint.malformed(call.method, &error))?;
-        match endpoint.take::<Vec<Linked<Receipt>>>(call.method, reply) {
-            Ok(list) => receipts = Some(list.ok_or_else(|| not_there(endpoint, wish.number))?),
-            Err(error) if error.cause == Cause::MethodMissing => endpoint.lacks_block_receipts(),
-            Err(error) => return Err(error),
-        }
-    }
-    let receipts = match receipts {
-        Some(receipts) => receipts,
-        None => single_receipts(endpoint, wish, &parts).await?,
-    };
-    let answered = clock::now();
-    let endpoint = endpoint.clone();
-    on_cpu(move || finish(&endpoint, wish, parts, receipts, answered)).await
-}
-
-/// `eth_getTransactionReceipt` for each transaction, in batches where they are taken.
-async fn single_receipts(
-    endpoint: &Arc<Endpoint>,
-    wish: Wish,
-    parts: &BlockParts,
-) -> Result<Vec<Linked<Receipt>>, RpcError> {
-    let calls: Vec<Call> = parts.transaction_hashes().map(Call::receipt).collect();
-    let mut receipts = Vec::with_capacity(calls.len());
-    for chunk in calls.chunks(RECEIPTS_PER_BATCH) {
-        if endpoint.takes_batches() {
-            if let Some(answers) = batch_of_receipts(endpoint, chunk).await? {
-                for answer in answers {
-                    receipts.push(answer?.ok_or_else(|| not_there(endpoint, wish.number))?);
-                }
-                continue;
-            }
-            endpoint.lacks_batches();
-        }
-        for call in chunk {
-            let body = endpoint.single_raw(call).await?;
-            let text = endpoint.text(call.method, &body)?;
-            let reply = parse_single(text);
-            let reply = reply.map_err(|error| endpoint.malformed(call.method, &error))?;
-            let receipt = endpoint.take(call.method, reply)?;
-            receipts.push(receipt.ok_or_else(|| not_there(endpoint, wish.number))?);
-        }
-    }
-    Ok(receipts)
-}
-
-type ReceiptAnswers = Vec<Result<Option<Linked<Receipt>>, RpcError>>;
-
-/// The answers to a batch, in order; `None` when the provider takes no batches.
-async fn batch_of_receipts(
-    endpoint: &Endpoint,
-    calls: &[Call],
-) -> Result<Option<ReceiptAnswers>, RpcError> {
-    let method = "eth_getTransactionReceipt";
-    let sorted = match endpoint.batch_raw(calls).await {
-        Ok(body) => {
-            let text = endpoint.text(method, &body)?;
-            let reply = parse_batch(text).map_err(|error| endpoint.malformed(method, &error))?;
-            endpoint.sort(calls, reply)
-        }
-        Err(error) => Err(error),
-    };
-    match sorted {
-        Ok(answers) => Ok(Some(answers)),
-        Err(error) if error.cause == Cause::BatchRefused => Ok(None),
-        Err(error) => Err(error),
     }
 }

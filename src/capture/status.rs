@@ -66,9 +66,11 @@ pub struct ChainStatus {
 #[derive(Default)]
 struct Inner {
     provider_head: Option<u64>,
+    announced_by: Option<String>,
     progressed: Option<Instant>,
     problem: Option<String>,
     reverted: u64,
+    disagreements: u64,
 }
 
 /// What the API shows of a chain's capture.
@@ -76,12 +78,16 @@ struct Inner {
 pub struct StatusView {
     /// Highest block that a provider announced.
     pub provider_head: Option<u64>,
+    /// Who announces new heads over WebSocket.
+    pub announced_by: Option<String>,
     /// Seconds since a provider last answered well.
     pub seconds_since_answer: Option<u64>,
     /// Why capture waits, if it does.
     pub problem: Option<String>,
     /// Blocks taken back in reorgs since the start.
     pub reverted_blocks: u64,
+    /// How often a provider had another block than ours at a height that we had, since the start.
+    pub disagreements: u64,
 }
 
 impl ChainStatus {
@@ -95,6 +101,11 @@ impl ChainStatus {
             inner.provider_head = Some(number);
             inner.progressed = Some(clock::now());
         });
+    }
+
+    /// Who announces new heads, if somebody does.
+    pub fn announced_by(&self, provider: Option<String>) {
+        self.with(|inner| inner.announced_by = provider);
     }
 
     /// Capture waits because of an error; whether that is news. That providers rest is none: it
@@ -122,13 +133,20 @@ impl ChainStatus {
         self.with(|inner| inner.reverted += blocks);
     }
 
+    /// A provider has another block than ours at a height that we have.
+    pub fn disagreed(&self) {
+        self.with(|inner| inner.disagreements += 1);
+    }
+
     /// What the API shows.
     pub fn view(&self) -> StatusView {
         self.with(|inner| StatusView {
             provider_head: inner.provider_head,
+            announced_by: inner.announced_by.clone(),
             seconds_since_answer: inner.progressed.map(|at| at.elapsed().as_secs()),
             problem: inner.problem.clone(),
             reverted_blocks: inner.reverted,
+            disagreements: inner.disagreements,
         })
     }
 

@@ -32,6 +32,8 @@ pub enum Command {
     Backfill(BackfillArgs),
     /// How a node stands, running or stopped.
     Status(StatusArgs),
+    /// The providers' keys: use, limits, and when a quota ends.
+    Providers(ProvidersArgs),
     /// Run one read-only SQL statement, on a running node or on a stopped node's folder.
     Sql(SqlArgs),
     /// Prove again what is stored: hashes, links and roots, from the log and the parts.
@@ -93,6 +95,9 @@ pub struct RunArgs {
     /// A provider's URL; chain id and name are asked of it.
     #[arg(long)]
     pub rpc: Option<String>,
+    /// Its WebSocket URL: new heads are announced there.
+    #[arg(long, requires = "rpc")]
+    pub ws: Option<String>,
     /// Where everything is kept.
     #[arg(long, default_value = "headwater-data")]
     pub data_dir: PathBuf,
@@ -154,6 +159,16 @@ pub struct StatusArgs {
     /// Print one word, and end with 0 when the node is ready: for health checks.
     #[arg(long)]
     pub quick: bool,
+}
+
+/// `headwater providers`.
+#[derive(Debug, clap::Args)]
+pub struct ProvidersArgs {
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `headwater sql`.

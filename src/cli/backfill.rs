@@ -32,7 +32,7 @@ pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
     let mut chain = start::plain_chain(&args.rpc, chain_id, args.name.as_deref())?;
     chain.window = args.window;
     for provider in &mut chain.provider {
-        provider.limits = Limits { per_second: args.per_second, per_day: None };
+        provider.limits = Limits { per_second: args.per_second, ..Limits::default() };
     }
     let config = Config {
         data_dir: args.data_dir.clone(),

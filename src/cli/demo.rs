@@ -20,6 +20,8 @@ use super::{output, start};
 const CHAIN: &str = "devnet";
 const CHAIN_ID: u64 = 1337;
 /// Small enough that parts appear within a minute.
+/// Parts are seen soon.
+const FINALIZED_EVERY: u64 = 8;
 const PART_BLOCKS: u64 = 20;
 const FINALITY: u64 = 8;
 const REORG_EVERY: u64 = 10;
@@ -77,6 +79,10 @@ fn chain(url: &str, block_time: Duration) -> Result<ChainConfig, CommandError> {
     chain.part_blocks = PART_BLOCKS.try_into().unwrap_or(chain.part_blocks);
     let poll = u64::try_from(block_time.as_millis() / 8).unwrap_or(u64::MAX);
     chain.poll_ms = Some(poll.clamp(20, 1_000));
+    chain.finalized_every = FINALIZED_EVERY.try_into().unwrap_or(chain.finalized_every);
+    for provider in &mut chain.provider {
+        provider.ws_url = Some(url.replace("http://", "ws://"));
+    }
     Ok(chain)
 }
 

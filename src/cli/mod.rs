@@ -8,6 +8,7 @@ mod demo;
 mod devnet;
 mod error;
 mod output;
+mod providers;
 mod repair;
 mod restore;
 mod run;
@@ -36,6 +37,7 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
         Command::Run(args) => run::run(args).await,
         Command::Backfill(args) => backfill::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Providers(args) => providers::run(args).await,
         Command::Sql(args) => sql::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Backup(args) => backup::run(args).await,

@@ -63,6 +63,9 @@ async fn from_flags(
         }
     };
     let mut chain = plain_chain(&url, asked, args.name.as_deref())?;
+    for provider in &mut chain.provider {
+        provider.ws_url.clone_from(&args.ws);
+    }
     if let Some(first) = args.start {
         chain.start = Start::Block(first);
     }

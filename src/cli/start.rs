@@ -13,7 +13,7 @@ use crate::capture::{ChainConfig, Source};
 use crate::config::{Config, HttpConfig};
 use crate::http::{HttpError, Server};
 use crate::node::{Node, NodeError};
-use crate::rpc::{Cause, Pool, ProviderConfig};
+use crate::rpc::{Cause, Keyring, Pool, ProviderConfig};
 use crate::secrets::AdminToken;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
@@ -84,7 +84,8 @@ pub(super) async fn ask_chain_id(
     problem: &watch::Sender<String>,
 ) -> Result<u64, CommandError> {
     let name: ChainName = plain_chain(url, 0, None)?.name;
-    let pool = Pool::new(&name, &[ProviderConfig::plain("rpc", url)]).map_err(NodeError::from)?;
+    let provider = ProviderConfig::plain("rpc", url);
+    let pool = Pool::new(&name, &[provider], &Keyring::new(None)).map_err(NodeError::from)?;
     let shown = without_path(url);
     let source = Source::new(pool.clone(), Depth::default());
     let mut failures = 0;

@@ -26,6 +26,10 @@ pub struct Faults {
     pub cut: u32,
     /// HTTP 503.
     pub unavailable: u32,
+    /// Blocks that it is behind: what is above is not there.
+    pub lag: u64,
+    /// Subscriptions stand, and nothing is announced.
+    pub silent: bool,
     /// Batches are refused.
     pub no_batches: bool,
     /// `eth_getBlockReceipts` does not exist.

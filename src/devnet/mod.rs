@@ -6,6 +6,7 @@
 mod config;
 mod faults;
 mod journal;
+mod meter;
 mod node;
 mod provider;
 mod replay;
@@ -16,6 +17,7 @@ mod transactions;
 
 pub use config::DevnetConfig;
 pub use faults::Faults;
+pub use meter::{KeyCount, KeyLimits};
 pub use node::{Built, DevNode, DevnetError};
 pub use provider::Provider;
 pub use replay::Recorded;

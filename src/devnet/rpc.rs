@@ -66,7 +66,9 @@ fn read(provider: &Provider, method: &str, params: &[Value]) -> Given {
         "net_version" => Ok(format!("\"{}\"", provider.chain.config().chain_id)),
         "web3_clientVersion" => Ok(format!("\"headwater-devnet/{}\"", env!("CARGO_PKG_VERSION"))),
         "eth_syncing" => Ok("false".to_owned()),
-        "eth_blockNumber" => Ok(quantity(provider.chain.head())),
+        "eth_blockNumber" => {
+            Ok(quantity(provider.chain.head().saturating_sub(provider.faults().lag)))
+        }
         "eth_getBlockByNumber" | "eth_getBlockByHash" => {
             let block = find(provider, &text(first).ok_or_else(|| invalid("no block"))?)?;
             let is_full = params.get(1).and_then(Value::as_bool).unwrap_or(false);
@@ -99,8 +101,9 @@ fn null() -> String {
 
 /// A block by tag, number or hash.
 fn find(provider: &Provider, text: &str) -> Result<Option<std::sync::Arc<Built>>, (i64, String)> {
+    let head = provider.chain.head().saturating_sub(provider.faults().lag);
     let number = match text {
-        "latest" | "pending" => provider.chain.head(),
+        "latest" | "pending" => head,
         "earliest" => 0,
         "safe" | "finalized" if provider.faults().no_tags => return Err(invalid("unknown tag")),
         "safe" => provider.chain.head().saturating_sub(provider.chain.config().finality / 2),
@@ -111,7 +114,7 @@ fn find(provider: &Provider, text: &str) -> Result<Option<std::sync::Arc<Built>>
         }
         number => number.parse::<U64>().map_err(|_| invalid("no block number"))?.to(),
     };
-    Ok(provider.chain.by_number(number))
+    Ok(provider.chain.by_number(number).filter(|_| number <= head))
 }
 
 /// The block, or a lie about it.
@@ -171,7 +174,8 @@ fn changed(text: &str, change: impl FnOnce(&mut serde_json::Map<String, Value>))
     value.to_string()
 }
 
-/// `devnet_mine [count]`, `devnet_reorg [depth]`, `devnet_setFaults [faults]`.
+/// `devnet_mine [count]`, `devnet_reorg [depth]`, `devnet_setFaults [faults]`,
+/// `devnet_setLimits [limits]`, `devnet_counts`.
 fn steer(provider: &Provider, method: &str, params: &[Value]) -> Given {
     let number = || -> Result<u64, (i64, String)> {
         match params.first() {
@@ -195,6 +199,13 @@ fn steer(provider: &Provider, method: &str, params: &[Value]) -> Given {
                 serde_json::from_value(faults).map_err(|error| invalid(&error.to_string()))?;
             provider.set_faults(faults);
         }
+        "devnet_setLimits" => {
+            let limits = params.first().cloned().unwrap_or_else(|| json!({}));
+            let limits =
+                serde_json::from_value(limits).map_err(|error| invalid(&error.to_string()))?;
+            provider.set_limits(limits);
+        }
+        "devnet_counts" => return Ok(json!(provider.counts()).to_string()),
         _ => return Err(missing(method)),
     }
     Ok(quantity(provider.chain.head()))

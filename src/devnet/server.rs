@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use crate::supervisor::{Shutdown, on_cpu};
 
 use super::Provider;
+use super::meter::Refusal;
 use super::node::{DevNode, DevnetError};
 use super::rpc;
 
@@ -52,6 +53,7 @@ impl Devnet {
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), std::io::Error> {
         let router = axum::Router::new()
             .route("/", get(upgrade).post(http))
+            .route("/{*key}", get(upgrade).post(http))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(self.provider);
         let serving = axum::serve(self.listener, router);
@@ -90,8 +92,21 @@ async fn upgrade(State(provider): State<Arc<Provider>>, upgrade: WebSocketUpgrad
     upgrade.on_upgrade(move |socket| talk(provider, socket))
 }
 
-async fn http(State(provider): State<Arc<Provider>>, body: Bytes) -> Response {
+/// Calls in a body, as providers count them.
+fn calls_in(body: &[u8]) -> u64 {
+    match serde_json::from_slice(body) {
+        Ok(Value::Array(calls)) => calls.len() as u64,
+        Ok(_) | Err(_) => 1,
+    }
+}
+
+async fn http(State(provider): State<Arc<Provider>>, uri: Uri, body: Bytes) -> Response {
     let faults = provider.faults();
+    let key = uri.path().rsplit('/').next().unwrap_or_default();
+    let (_under_way, counted) = provider.begin(key, calls_in(&body));
+    if let Err(refusal) = counted {
+        return refused(refusal);
+    }
     if provider.happens(faults.throttle) {
         let text = json!({ "error": { "code": -32005, "message": "rate limit exceeded" } });
         let retry = [(header::RETRY_AFTER, "1")];
@@ -104,7 +119,8 @@ async fn http(State(provider): State<Arc<Provider>>, body: Bytes) -> Response {
         tokio::time::sleep(Duration::from_millis(faults.stall_ms)).await;
     }
     let is_cut = provider.happens(faults.cut);
-    let text = on_cpu(move || rpc::answer(&provider, &body)).await;
+    let asked = provider.clone();
+    let text = on_cpu(move || rpc::answer(&asked, &body)).await;
     let kind = [(header::CONTENT_TYPE, "application/json")];
     if !is_cut {
         return (kind, text).into_response();
@@ -114,6 +130,18 @@ async fn http(State(provider): State<Arc<Provider>>, body: Bytes) -> Response {
     (kind, Body::from_stream(futures::stream::iter(pieces))).into_response()
 }
 
+/// As Infura answers.
+fn refused(refusal: Refusal) -> Response {
+    let (status, code, message) = match refusal {
+        Refusal::Throttled => {
+            (StatusCode::TOO_MANY_REQUESTS, -32005, "project ID request rate exceeded")
+        }
+        Refusal::Spent => (StatusCode::PAYMENT_REQUIRED, 402, "Payment Required"),
+    };
+    let text = json!({ "error": { "code": code, "message": message } });
+    (status, text.to_string()).into_response()
+}
+
 /// Calls over WebSocket, and `eth_subscribe("newHeads")`.
 async fn talk(provider: Arc<Provider>, mut socket: WebSocket) {
     let mut heads = provider.chain.heads();
@@ -121,7 +149,7 @@ async fn talk(provider: Arc<Provider>, mut socket: WebSocket) {
     loop {
         let out = tokio::select! {
             head = heads.recv() => match head {
-                Ok(head) if is_subscribed => notification(&head),
+                Ok(head) if is_subscribed && !provider.faults().silent => notification(&head),
                 Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
             },

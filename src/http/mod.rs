@@ -5,10 +5,12 @@ mod blocks;
 mod chains;
 mod error;
 mod health;
+mod providers;
 mod server;
 mod sql;
 mod transactions;
 
 pub use chains::{ChainView, StatusDocument};
 pub use error::{ApiError, HttpError};
+pub use providers::{ProviderView, ProvidersDocument, UsageView};
 pub use server::{ADDRESS_FILE, Server};

@@ -38,6 +38,16 @@ impl Call {
         Call { method: "eth_getTransactionReceipt", params: format!("[\"{hash}\"]") }
     }
 
+    /// The method, as a list.
+    pub fn methods(&self) -> &'static [&'static str] {
+        match self.method {
+            "eth_chainId" => &["eth_chainId"],
+            "eth_getBlockReceipts" => &["eth_getBlockReceipts"],
+            "eth_getTransactionReceipt" => &["eth_getTransactionReceipt"],
+            _ => &["eth_getBlockByNumber"],
+        }
+    }
+
     fn write(&self, id: usize, out: &mut String) {
         let Call { method, params } = self;
         let _infallible = write!(

@@ -1,44 +1,70 @@
 //! One provider with one key: HTTP requests at its pace, with its faults remembered.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use headwater_storage::store::error_text;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::clock;
 use crate::telemetry::metrics;
 
+use super::capabilities::Capabilities;
 use super::envelope::BatchReply;
-use super::error::{ErrorObject, classify, classify_status};
-use super::health::Health;
-use super::pacer::Pacer;
+use super::error::{ErrorObject, classify, classify_answer};
+use super::key::{Key, MeterStatus, Outcome, SpendError};
+use super::router::{Facts, Health};
+use super::subscribe::Announcer;
 use super::{Call, Cause, ProviderConfig, Reply, RpcError};
+
+/// Blocks that a provider may be behind without being asked last.
+const BEHIND_MAX: u64 = 2;
 
 /// One provider with one key.
 pub struct Endpoint {
     name: String,
+    provider: String,
     url: SecretString,
-    key: Option<SecretString>,
+    ws_url: Option<SecretString>,
+    key: Arc<Key>,
     client: Client,
-    pacer: Pacer,
     health: Mutex<Health>,
-    takes_batches: AtomicBool,
-    has_block_receipts: AtomicBool,
-    has_finalized_tag: AtomicBool,
+    can: Arc<Capabilities>,
     requests: AtomicU64,
+    /// Blocks that its head was behind ours when it was asked last.
+    behind: AtomicU64,
     last_error: Mutex<Option<String>>,
 }
 
 /// What the API shows of an endpoint.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct EndpointStatus {
-    /// Provider, and the position of its key.
+    /// Provider, and the name of its key.
     pub name: String,
+    /// The provider.
+    pub provider: String,
+    /// The key's reference, or chain and provider where there is none.
+    pub key: String,
+    /// What the key was used for, with that of all chains.
+    #[serde(flatten)]
+    pub use_of_key: MeterStatus,
+    /// Workers that use it now, of all chains.
+    pub workers: usize,
+    /// Workers that may.
+    pub workers_max: usize,
     /// Calls made since the start.
     pub requests: u64,
+    /// Whether several calls go there in one request, as far as is known.
+    pub takes_batches: bool,
+    /// Whether `eth_getBlockReceipts` works there, as far as is known.
+    pub has_block_receipts: bool,
+    /// Whether the `finalized` tag works there, as far as is known.
+    pub has_finalized_tag: bool,
+    /// Blocks that its head was behind ours when it was asked last.
+    pub blocks_behind: u64,
     /// Whether it is left alone at the moment.
     pub is_resting: bool,
     /// Smoothed milliseconds of an answer.
@@ -48,35 +74,84 @@ pub struct EndpointStatus {
 }
 
 impl Endpoint {
-    /// An endpoint; `key` replaces `{key}` in the URL.
-    pub fn new(
+    /// An endpoint; the key's value replaces `{key}` in the URL.
+    pub(super) fn new(
         config: &ProviderConfig,
         name: String,
-        key: Option<SecretString>,
+        key: Arc<Key>,
+        can: Arc<Capabilities>,
         client: Client,
     ) -> Endpoint {
-        let url = match &key {
-            Some(key) => config.url.replace("{key}", key.expose_secret()),
-            None => config.url.clone(),
+        let with_key = |url: &str| match key.secret() {
+            Some(secret) => SecretString::from(url.replace("{key}", secret.expose_secret())),
+            None => SecretString::from(url.to_owned()),
         };
         Endpoint {
             name,
-            url: SecretString::from(url),
+            provider: config.name.clone(),
+            url: with_key(&config.url),
+            ws_url: config.ws_url.as_deref().map(with_key),
+            behind: AtomicU64::new(0),
             key,
             client,
-            pacer: Pacer::new(config.limits),
             health: Mutex::default(),
-            takes_batches: AtomicBool::new(true),
-            has_block_receipts: AtomicBool::new(true),
-            has_finalized_tag: AtomicBool::new(true),
+            can,
             requests: AtomicU64::new(0),
             last_error: Mutex::default(),
         }
     }
 
-    /// Provider, and the position of its key.
+    /// Provider, and the name of its key.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The provider.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// Where it announces new heads.
+    pub(super) fn announcer(&self) -> Option<Announcer> {
+        let url = self.ws_url.clone()?;
+        Some(Announcer { name: self.name.clone(), url, key: self.key.clone() })
+    }
+
+    /// Remembers how far its head is behind ours.
+    pub fn has_head(&self, number: u64, ours: u64) {
+        self.behind.store(ours.saturating_sub(number), Ordering::Relaxed);
+    }
+
+    /// How long an answer takes, lately.
+    pub fn usual_time(&self) -> Duration {
+        Duration::from_secs_f64(self.health().latency_secs)
+    }
+
+    /// What the router goes by, for a wish that takes calls of these methods.
+    pub(super) fn facts(&self, methods: &[&'static str]) -> Facts {
+        let health = self.health();
+        let methods = || methods.iter().copied();
+        Facts {
+            is_resting: health.is_resting(clock::now()),
+            failures: health.failures,
+            is_behind: self.behind.load(Ordering::Relaxed) > BEHIND_MAX,
+            latency_secs: health.latency_secs,
+            free: self.key.gate().free(),
+            inside: self.key.gate().inside(),
+            cost: self.key.share_of(methods()),
+            times_left: self.key.times_left(methods()),
+            part_left: self.key.part_left(),
+        }
+    }
+
+    /// Calls made since the start.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     pub(super) fn health(&self) -> Health {
@@ -85,38 +160,32 @@ impl Endpoint {
 
     /// Whether batches work there, as far as is known.
     pub fn takes_batches(&self) -> bool {
-        self.takes_batches.load(Ordering::Relaxed)
+        self.can.batches()
     }
 
     /// Whether `eth_getBlockReceipts` works there, as far as is known.
     pub fn has_block_receipts(&self) -> bool {
-        self.has_block_receipts.load(Ordering::Relaxed)
-    }
-
-    /// Remembers that `eth_getBlockReceipts` is missing.
-    pub fn lacks_block_receipts(&self) {
-        if self.has_block_receipts.swap(false, Ordering::Relaxed) {
-            tracing::info!(provider = self.name, "has no eth_getBlockReceipts: single receipts");
-        }
+        self.can.block_receipts()
     }
 
     /// Whether the `finalized` tag works there, as far as is known.
     pub fn has_finalized_tag(&self) -> bool {
-        self.has_finalized_tag.load(Ordering::Relaxed)
+        self.can.finalized_tag()
+    }
+
+    /// Remembers that `eth_getBlockReceipts` is missing.
+    pub fn lacks_block_receipts(&self) {
+        self.can.lacks_block_receipts();
     }
 
     /// Remembers that the `finalized` tag is not known.
     pub fn lacks_finalized_tag(&self) {
-        if self.has_finalized_tag.swap(false, Ordering::Relaxed) {
-            tracing::info!(provider = self.name, "knows no finalized tag");
-        }
+        self.can.lacks_finalized_tag();
     }
 
     /// Remembers that batches do not work.
     pub fn lacks_batches(&self) {
-        if self.takes_batches.swap(false, Ordering::Relaxed) {
-            tracing::info!(provider = self.name, "takes no batches: single requests");
-        }
+        self.can.lacks_batches();
     }
 
     /// What the API shows.
@@ -124,7 +193,16 @@ impl Endpoint {
         let health = self.health();
         EndpointStatus {
             name: self.name.clone(),
+            provider: self.provider.clone(),
+            key: self.key.name().to_owned(),
+            use_of_key: self.key.status(),
+            workers: self.key.gate().inside(),
+            workers_max: self.key.gate().limit(),
             requests: self.requests.load(Ordering::Relaxed),
+            takes_batches: self.takes_batches(),
+            has_block_receipts: self.has_block_receipts(),
+            has_finalized_tag: self.has_finalized_tag(),
+            blocks_behind: self.behind.load(Ordering::Relaxed),
             is_resting: health.is_resting(clock::now()),
             latency_ms: (health.latency_secs * 1_000.0) as u64,
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -134,7 +212,8 @@ impl Endpoint {
     /// A failure of this endpoint; text that repeats the key is cleaned (INV-9).
     pub fn error(&self, method: &'static str, cause: Cause, reason: &str) -> RpcError {
         let mut reason = reason.to_owned();
-        if let Some(key) = &self.key {
+        // An empty key would be found between all letters.
+        if let Some(key) = self.key.secret().filter(|key| !key.expose_secret().is_empty()) {
             reason = reason.replace(key.expose_secret(), "***");
         }
         reason = reason.replace(self.url.expose_secret(), "<url>");
@@ -148,6 +227,9 @@ impl Endpoint {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .failed(&error.cause, clock::now());
+        if matches!(error.cause, Cause::Throttled { .. }) {
+            self.key.gate().throttled();
+        }
         let text = error.to_string();
         metrics::rpc_failure(&self.name, error.method, error.cause.as_str());
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,25 +240,47 @@ impl Endpoint {
 
     /// Sends a body that holds `calls` and gives back the answer's bytes.
     async fn post(&self, calls: &[Call], body: String) -> Result<Bytes, RpcError> {
-        let method = calls.first().map_or("none", |call| call.method);
-        if let Err(rest) = self.pacer.spend(calls.len(), clock::unix_seconds()) {
-            let reason = format!("the configured quota of the day ends in {} s", rest.as_secs());
-            return Err(self.error(method, Cause::QuotaSpent, &reason));
-        }
-        self.pacer.wait(calls.len()).await;
+        let spent = self.spend(calls).await?;
         let started = clock::now();
         self.requests.fetch_add(calls.len() as u64, Ordering::Relaxed);
         for call in calls {
             metrics::rpc_request(&self.name, call.method);
         }
-        let unavailable = |error: reqwest::Error| {
-            let error = error.without_url();
-            let mut reason = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(deeper) = source {
-                reason = format!("{reason}: {deeper}");
-                source = deeper.source();
+        let result = self.send(calls, body, spent).await;
+        let outcome = match &result {
+            Ok(_) => {
+                let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+                health.succeeded(started.elapsed());
+                drop(health);
+                self.key.gate().succeeded();
+                metrics::rpc_seconds(&self.name, started.elapsed());
+                Outcome::Answered
             }
+            Err(error) => Outcome::Failed(error.cause.as_str()),
+        };
+        for call in calls {
+            self.key.count(call.method, outcome);
+        }
+        result
+    }
+
+    /// Counts calls before they are made, and waits for their pace.
+    async fn spend(&self, calls: &[Call]) -> Result<u64, RpcError> {
+        let spent = self.key.spend(calls.iter().map(|call| call.method)).await;
+        spent.map_err(|error| {
+            let cause = match &error {
+                SpendError::Spent { rest } => Cause::QuotaSpent { until: Some(*rest) },
+                SpendError::Ledger(_) => Cause::Other,
+            };
+            let method = calls.first().map_or("none", |call| call.method);
+            self.error(method, cause, &error_text(&error))
+        })
+    }
+
+    async fn send(&self, calls: &[Call], body: String, spent: u64) -> Result<Bytes, RpcError> {
+        let method = calls.first().map_or("none", |call| call.method);
+        let unavailable = |error: reqwest::Error| {
+            let reason = error_text(&error.without_url());
             self.error(method, Cause::Unavailable, &reason)
         };
         let response = self
@@ -192,15 +296,16 @@ impl Endpoint {
             .headers()
             .get("retry-after")
             .and_then(|value| Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?)));
+        self.key.refund(status.as_u16(), spent);
         let bytes = response.bytes().await.map_err(unavailable)?;
-        if let Some(cause) = classify_status(status.as_u16(), after) {
-            let text: String = String::from_utf8_lossy(&bytes).chars().take(200).collect();
-            return Err(self.error(method, cause, &format!("HTTP {status}: {text}")));
+        if status.is_success() {
+            return Ok(bytes);
         }
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        health.succeeded(started.elapsed());
-        drop(health);
-        metrics::rpc_seconds(&self.name, started.elapsed());
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some(cause) = classify_answer(status.as_u16(), after, &text) {
+            let start: String = text.chars().take(200).collect();
+            return Err(self.error(method, cause, &format!("HTTP {status}: {start}")));
+        }
         Ok(bytes)
     }
 
@@ -279,6 +384,7 @@ impl Endpoint {
                 let error = reply.error.unwrap_or(ErrorObject {
                     code: 0,
                     message: "an answer has no matching id".to_owned(),
+                    ..ErrorObject::default()
                 });
                 return Err(self.refused(method, &error));
             };

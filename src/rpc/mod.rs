@@ -1,17 +1,22 @@
 //! Who to ask, how fast, and what an answer means: JSON-RPC over HTTP to several providers.
 
 mod call;
+mod capabilities;
 mod config;
 mod endpoint;
 mod envelope;
 mod error;
-mod health;
-mod pacer;
+mod key;
 mod pool;
+mod router;
+mod subscribe;
 
 pub use call::Call;
 pub use config::{Limits, ProviderConfig};
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use envelope::{BatchReply, Reply, parse_batch, parse_single};
-pub use error::{Cause, RpcError};
-pub use pool::{Pool, PoolError};
+pub use error::{Cause, RpcError, cause_of};
+pub use key::{CostTable, Key, Keyring, KeyringError, MeterStatus, Preset, Unit, Window};
+pub use pool::{Asked, Pool, PoolError, Turn};
+pub use router::Purpose;
+pub use subscribe::{Feed, Heads, Subscription};

@@ -1,29 +1,70 @@
-//! A chain's endpoints, asked in order of health.
+//! A chain's endpoints, asked in the order that the router gives.
 
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use governor::{DefaultDirectRateLimiter, Jitter, Quota, RateLimiter};
 use headwater_storage::model::ChainName;
 use reqwest::Client;
+use tokio::sync::Notify;
 
-use crate::clock;
-use crate::secrets::{self, SecretError};
+use crate::secrets;
 
-use super::health::{Health, order};
-use super::{Call, Cause, Endpoint, EndpointStatus, ProviderConfig, RpcError};
+use super::capabilities::Capabilities;
+use super::key::{Keyring, KeyringError, Pass};
+use super::router::{Choice, Facts, Needs, choose, may_hedge};
+use super::{
+    Call, Cause, Endpoint, EndpointStatus, ProviderConfig, Purpose, RpcError, Subscription,
+};
+
+/// Second and later attempts a second, of a whole chain (INV-10).
+const RETRIES_PER_SECOND: u32 = 20;
+const RETRY_JITTER: Duration = Duration::from_millis(50);
+/// How long is waited for a place before the endpoints are looked at again: rests end meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A chain's endpoints.
 #[derive(Clone)]
 pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     chain: ChainName,
     endpoints: Vec<Arc<Endpoint>>,
+    freed: Arc<Notify>,
+    retries: DefaultDirectRateLimiter,
+    /// Time between blocks, once a head is followed.
+    block_time: Mutex<Option<Duration>>,
+    heads_waiting: AtomicUsize,
+}
+
+/// The endpoints that can be asked for one thing, one after the other.
+pub struct Turn<'a> {
+    pool: &'a Pool,
+    purpose: Purpose,
+    methods: &'static [&'static str],
+    tried: Vec<usize>,
+    was_kept: bool,
+}
+
+/// However little is left, the head is asked for once in so long.
+const POLL_MIN_MAX: Duration = Duration::from_secs(15);
+
+/// An endpoint, and the right to use its key while this lives.
+pub struct Asked {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    _pass: Pass,
 }
 
 /// Why a pool cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// A key cannot be had.
-    #[error("provider `{provider}` of chain `{chain}`: its key cannot be read")]
+    #[error("provider `{provider}` of chain `{chain}`")]
     Key {
         /// The chain.
         chain: ChainName,
@@ -31,7 +72,7 @@ pub enum PoolError {
         provider: String,
         /// Why.
         #[source]
-        source: SecretError,
+        source: KeyringError,
     },
     /// The URL is no URL, or lacks its key.
     #[error("provider `{provider}` of chain `{chain}`: {reason}")]
@@ -50,7 +91,11 @@ pub enum PoolError {
 
 impl Pool {
     /// A pool of a chain's providers, one endpoint per key.
-    pub fn new(chain: &ChainName, providers: &[ProviderConfig]) -> Result<Pool, PoolError> {
+    pub fn new(
+        chain: &ChainName,
+        providers: &[ProviderConfig],
+        keyring: &Keyring,
+    ) -> Result<Pool, PoolError> {
         let mut endpoints = Vec::new();
         for provider in providers {
             check_url(chain, provider)?;
@@ -60,51 +105,98 @@ impl Pool {
                 .pool_idle_timeout(Duration::from_secs(30))
                 .build()
                 .map_err(PoolError::Client)?;
+            let failed = |source| PoolError::Key {
+                chain: chain.clone(),
+                provider: provider.name.clone(),
+                source,
+            };
+            let can = Arc::new(Capabilities::new(&provider.name, provider.preset));
+            let mut add = |reference: Option<&str>, name: String| {
+                let key = keyring.key(chain, provider, reference).map_err(failed)?;
+                let endpoint = Endpoint::new(provider, name, key, can.clone(), client.clone());
+                endpoints.push(Arc::new(endpoint));
+                Ok(())
+            };
             if provider.keys.is_empty() {
-                let name = provider.name.clone();
-                endpoints.push(Arc::new(Endpoint::new(provider, name, None, client.clone())));
+                add(None, provider.name.clone())?;
             }
-            for (at, reference) in provider.keys.iter().enumerate() {
-                let key = secrets::resolve(reference).map_err(|source| PoolError::Key {
-                    chain: chain.clone(),
-                    provider: provider.name.clone(),
-                    source,
-                })?;
-                let name = match provider.keys.len() {
-                    1 => provider.name.clone(),
-                    _ => format!("{}#{}", provider.name, at + 1),
-                };
-                endpoints.push(Arc::new(Endpoint::new(provider, name, Some(key), client.clone())));
+            for reference in provider.keys.iter().flat_map(|text| secrets::expand(text)) {
+                let name = format!("{}/{}", provider.name, secrets::label(&reference));
+                add(Some(&reference), name)?;
             }
         }
-        Ok(Pool { chain: chain.clone(), endpoints })
+        let retries = NonZeroU32::new(RETRIES_PER_SECOND).unwrap_or(NonZeroU32::MIN);
+        let inner = Inner {
+            chain: chain.clone(),
+            endpoints,
+            freed: keyring.freed(),
+            retries: RateLimiter::direct(Quota::per_second(retries)),
+            block_time: Mutex::default(),
+            heads_waiting: AtomicUsize::new(0),
+        };
+        Ok(Pool { inner: Arc::new(inner) })
     }
 
     /// The chain.
     pub fn chain(&self) -> &ChainName {
-        &self.chain
-    }
-
-    /// Endpoints that are not resting, the best first.
-    pub fn order(&self) -> Vec<Arc<Endpoint>> {
-        let healths: Vec<Health> = self.endpoints.iter().map(|e| e.health()).collect();
-        let order = order(&healths, clock::now());
-        order.into_iter().filter_map(|at| self.endpoints.get(at).cloned()).collect()
+        &self.inner.chain
     }
 
     /// All endpoints.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
+        &self.inner.endpoints
     }
 
     /// What the API shows.
     pub fn status(&self) -> Vec<EndpointStatus> {
-        self.endpoints.iter().map(|endpoint| endpoint.status()).collect()
+        self.inner.endpoints.iter().map(|endpoint| endpoint.status()).collect()
     }
 
     /// Calls made since the start.
     pub fn requests(&self) -> u64 {
-        self.status().iter().map(|endpoint| endpoint.requests).sum()
+        self.inner.endpoints.iter().map(|endpoint| endpoint.requests()).sum()
+    }
+
+    /// The subscription to new heads, at the providers that have a `ws_url`.
+    pub fn subscription(&self) -> Subscription {
+        let announcers = self.inner.endpoints.iter().filter_map(|e| e.announcer()).collect();
+        Subscription::new(self.inner.chain.clone(), announcers)
+    }
+
+    /// A head is followed: what it needs at this time between blocks is kept for it.
+    pub fn follow(&self, block_time: Duration) {
+        let mut known = self.inner.block_time.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(block_time);
+    }
+
+    fn needs(&self) -> Needs {
+        let known = *self.inner.block_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.inner.endpoints.iter().map(|endpoint| endpoint.key());
+        let reset = keys.filter(|key| key.quota().is_some()).map(|key| key.resets_in()).max();
+        let seconds = |time: Duration| time.as_secs_f64().max(0.05);
+        Needs {
+            is_following: known.is_some(),
+            waiting: self.inner.heads_waiting.load(Ordering::Acquire),
+            blocks: known.zip(reset).map_or(0.0, |(time, reset)| reset as f64 / seconds(time)),
+        }
+    }
+
+    /// How long to wait between questions that take calls of these methods, so that what is left
+    /// beside the blocks that are due lasts until the quotas reset.
+    pub fn poll_min(&self, methods: &'static [&'static str]) -> Duration {
+        let endpoints = &self.inner.endpoints;
+        let left: f64 = endpoints.iter().map(|e| e.facts(methods).times_left).sum();
+        let keys = endpoints.iter().map(|endpoint| endpoint.key());
+        let reset = keys.filter(|key| key.quota().is_some()).map(|key| key.resets_in()).max();
+        let Some(reset) = reset.filter(|_| left.is_finite()) else { return Duration::ZERO };
+        // The blocks take more calls than one each; half of the rest may go for questions.
+        let spare = ((left - 4.0 * self.needs().blocks) / 2.0).max(1.0);
+        Duration::from_secs_f64((reset as f64 / spare).min(POLL_MIN_MAX.as_secs_f64()))
+    }
+
+    /// Those who can be asked for something that takes calls of these methods.
+    pub fn turn(&self, purpose: Purpose, methods: &'static [&'static str]) -> Turn<'_> {
+        Turn { pool: self, purpose, methods, tried: Vec::new(), was_kept: false }
     }
 
     /// Asks one endpoint after the other until one answers.
@@ -112,31 +204,149 @@ impl Pool {
     where
         T: serde::de::DeserializeOwned,
     {
-        let mut last = self.nobody(call.method);
-        for endpoint in self.order() {
-            match endpoint.single(call).await {
+        let mut turn = self.turn(Purpose::Head, call.methods());
+        let mut last = None;
+        while let Some(asked) = turn.next().await {
+            match asked.endpoint.single(call).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    endpoint.failed(&error);
-                    last = error;
+                    asked.endpoint.failed(&error);
+                    turn.failed(&error);
+                    last = Some(error);
                 }
             }
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| turn.nobody()))
     }
 
     /// The error when every endpoint rests.
     pub fn nobody(&self, method: &'static str) -> RpcError {
         let last = self.status().into_iter().find_map(|endpoint| endpoint.last_error);
         RpcError {
-            provider: self.chain.to_string(),
+            provider: self.inner.chain.to_string(),
             method,
             cause: Cause::Resting,
             reason: match last {
                 Some(error) => format!("every provider rests; the last error was: {error}"),
-                None => "no provider is configured".to_owned(),
+                None => "no provider has quota left".to_owned(),
             },
         }
+    }
+}
+
+impl Turn<'_> {
+    /// The next to ask; waits for a place where all are in use. `None`: nobody is left.
+    pub async fn next(&mut self) -> Option<Asked> {
+        if !self.tried.is_empty() {
+            let jitter = Jitter::up_to(RETRY_JITTER);
+            self.pool.inner.retries.until_ready_with_jitter(jitter).await;
+        }
+        let _waiting = (self.purpose == Purpose::Head).then(|| Waiting::new(&self.pool.inner));
+        loop {
+            let mut freed = std::pin::pin!(self.pool.inner.freed.notified());
+            freed.as_mut().enable();
+            match self.look(None) {
+                Ok(asked) => return Some(asked),
+                Err(Choice::Wait | Choice::Ask(_)) => {}
+                Err(choice @ (Choice::Nobody | Choice::Kept)) => {
+                    self.was_kept = choice == Choice::Kept;
+                    return None;
+                }
+            }
+            tokio::select! {
+                () = freed => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Another one beside those that were asked already, if that costs nobody's quota.
+    pub fn hedge(&mut self) -> Option<Asked> {
+        let needs = self.pool.needs();
+        self.look(Some(needs)).ok()
+    }
+
+    /// Takes a place at the best of those that were not asked yet.
+    fn look(&mut self, hedging: Option<Needs>) -> Result<Asked, Choice> {
+        let endpoints = &self.pool.inner.endpoints;
+        let facts = |at: usize, endpoint: &Endpoint| {
+            let facts = endpoint.facts(self.methods);
+            let is_out =
+                self.tried.contains(&at) || hedging.is_some_and(|needs| !may_hedge(&facts, needs));
+            Facts { is_resting: facts.is_resting || is_out, ..facts }
+        };
+        let facts: Vec<Facts> =
+            endpoints.iter().enumerate().map(|(at, endpoint)| facts(at, endpoint)).collect();
+        let mut needs = self.pool.needs();
+        // Those who wait go before, but nobody waits for himself.
+        needs.waiting -= usize::from(self.purpose == Purpose::Head && needs.waiting > 0);
+        let choice = choose(self.purpose, needs, &facts);
+        let Choice::Ask(at) = choice else { return Err(choice) };
+        let endpoint = endpoints.get(at).ok_or(Choice::Nobody)?;
+        let pass = endpoint.key().enter().ok_or(Choice::Wait)?;
+        self.tried.push(at);
+        Ok(Asked { endpoint: endpoint.clone(), _pass: pass })
+    }
+
+    /// Leaves out the other keys of a provider that has answered.
+    pub fn answered(&mut self, provider: &str) {
+        let endpoints = self.pool.inner.endpoints.iter().enumerate();
+        let same = endpoints.filter(|(_, endpoint)| endpoint.provider() == provider);
+        self.tried.extend(same.map(|(at, _)| at));
+    }
+
+    /// Leaves out the other keys of a provider when the failure was not the key's.
+    pub fn failed(&mut self, error: &RpcError) {
+        let is_of_key = match &error.cause {
+            Cause::Throttled { .. }
+            | Cause::QuotaSpent { .. }
+            | Cause::Refused
+            | Cause::Unavailable
+            | Cause::Resting
+            | Cause::Malformed
+            | Cause::Other => true,
+            Cause::MethodMissing
+            | Cause::InvalidParams
+            | Cause::BatchRefused
+            | Cause::RangeTooWide { .. }
+            | Cause::TooBig
+            | Cause::BlockMissing
+            | Cause::Pruned
+            | Cause::Moved
+            | Cause::Wrong => false,
+        };
+        let mut endpoints = self.pool.inner.endpoints.iter();
+        let failed = endpoints.find(|endpoint| endpoint.name() == error.provider);
+        if let Some(endpoint) = failed.filter(|_| !is_of_key) {
+            self.answered(endpoint.provider());
+        }
+    }
+
+    /// The error when nobody could be asked.
+    pub fn nobody(&self) -> RpcError {
+        let method = self.methods.first().copied().unwrap_or("none");
+        let mut error = self.pool.nobody(method);
+        if self.was_kept {
+            "what is left of the quotas is kept for the head".clone_into(&mut error.reason);
+        }
+        error
+    }
+}
+
+/// A request for the head that waits.
+struct Waiting<'a>(&'a Inner);
+
+impl Waiting<'_> {
+    fn new(inner: &Inner) -> Waiting<'_> {
+        inner.heads_waiting.fetch_add(1, Ordering::AcqRel);
+        Waiting(inner)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.heads_waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.freed.notify_waiters();
     }
 }
 
@@ -147,6 +357,14 @@ fn check_url(chain: &ChainName, provider: &ProviderConfig) -> Result<(), PoolErr
     };
     if !provider.url.starts_with("http://") && !provider.url.starts_with("https://") {
         return wrong("`url` must start with http:// or https://");
+    }
+    if let Some(url) = &provider.ws_url {
+        if !url.starts_with("ws://") && !url.starts_with("wss://") {
+            return wrong("`ws_url` must start with ws:// or wss://");
+        }
+        if url.contains("{key}") && provider.keys.is_empty() {
+            return wrong("`ws_url` has {key} but there are no `keys`");
+        }
     }
     match (provider.url.contains("{key}"), provider.keys.is_empty()) {
         (true, true) => wrong("`url` has {key} but there are no `keys`"),

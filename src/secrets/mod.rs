@@ -1,7 +1,9 @@
 //! Secrets by reference: configuration names where a secret is, never the secret.
 
+mod reference;
 mod token;
 
+pub use reference::{expand, label};
 pub use token::{AdminToken, TOKEN_FILE};
 
 use secrecy::SecretString;

@@ -35,6 +35,20 @@ pub const RPC_REQUESTS: &str = "headwater_rpc_requests_total";
 pub const RPC_FAILURES: &str = "headwater_rpc_failures_total";
 /// Seconds of an HTTP request to a provider.
 pub const RPC_SECONDS: &str = "headwater_rpc_request_seconds";
+/// Blocks that a second provider was asked for because the first took long, by chain.
+pub const RPC_HEDGED: &str = "headwater_rpc_hedged_total";
+/// Heads that were announced over WebSocket, by chain and provider.
+pub const HEADS_ANNOUNCED: &str = "headwater_heads_announced_total";
+/// Subscriptions to new heads that ended, by chain and provider.
+pub const SUBSCRIPTIONS_ENDED: &str = "headwater_subscriptions_ended_total";
+/// How often a provider had another block than ours at a height that we had, by chain.
+pub const DISAGREEMENTS: &str = "headwater_provider_disagreements_total";
+/// Units of a key's quota that were used in its window: gauge by key.
+pub const KEY_USED: &str = "headwater_key_used_units";
+/// Units of a key's quota that are left in its window: gauge by key.
+pub const KEY_LEFT: &str = "headwater_key_left_units";
+/// Seconds until a key's quota ends at the present rate, if it does before it resets.
+pub const KEY_ENDS: &str = "headwater_key_ends_in_seconds";
 /// Blocks that were refused, by chain and provider.
 pub const BLOCKS_REFUSED: &str = "headwater_blocks_refused_total";
 /// Blocks taken back in reorgs, by chain.
@@ -75,6 +89,29 @@ pub(crate) fn rpc_failure(provider: &str, method: &'static str, cause: &'static 
 
 pub(crate) fn rpc_seconds(provider: &str, taken: Duration) {
     histogram!(RPC_SECONDS, "provider" => provider.to_owned()).record(taken.as_secs_f64());
+}
+
+pub(crate) fn hedged(chain: &ChainName) {
+    counter!(RPC_HEDGED, "chain" => chain.to_string()).increment(1);
+}
+
+pub(crate) fn announced(chain: &ChainName, provider: &str) {
+    let (chain, provider) = (chain.to_string(), provider.to_owned());
+    counter!(HEADS_ANNOUNCED, "chain" => chain, "provider" => provider).increment(1);
+}
+
+pub(crate) fn subscription_ended(chain: &ChainName, provider: &str) {
+    let (chain, provider) = (chain.to_string(), provider.to_owned());
+    counter!(SUBSCRIPTIONS_ENDED, "chain" => chain, "provider" => provider).increment(1);
+}
+
+pub(crate) fn disagreed(chain: &ChainName) {
+    counter!(DISAGREEMENTS, "chain" => chain.to_string()).increment(1);
+}
+
+/// Sets a gauge of a key.
+pub(crate) fn set_key(name: &'static str, key: &str, value: u64) {
+    gauge!(name, "key" => key.to_owned()).set(value as f64);
 }
 
 pub(crate) fn refused(chain: &ChainName, provider: &str) {

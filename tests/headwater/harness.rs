@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater::devnet::{DevNode, Devnet, DevnetConfig, Provider};
+use headwater::devnet::{DevNode, Devnet, DevnetConfig, Provider, mine};
 use headwater::supervisor::Supervisor;
 use serde_json::Value;
 
@@ -56,6 +56,14 @@ impl Chain {
         Chain { node: Arc::new(DevNode::new(config).unwrap()), tasks: Vec::new() }
     }
 
+    /// A chain that mines by itself.
+    pub(crate) fn ticking(config: DevnetConfig) -> Chain {
+        let node = Arc::new(DevNode::new(config).unwrap());
+        let mut tasks = Supervisor::default();
+        tasks.spawn("clock", mine(node.clone(), tasks.shutdown()));
+        Chain { node, tasks: vec![tasks] }
+    }
+
     /// One more provider of this chain: its URL, and what sets its faults.
     pub(crate) async fn provider(&mut self) -> (String, Arc<Provider>) {
         self.provider_at(SocketAddr::from((LOOPBACK, 0))).await
@@ -95,6 +103,19 @@ pub(crate) fn config(folder: &Path, urls: &[String], exporters: &str) -> PathBuf
     }
     text += exporters;
     let path = folder.join("headwater.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// The same, where the providers announce new heads, and nobody asks for them in between.
+pub(crate) fn announcing(folder: &Path, urls: &[String]) -> PathBuf {
+    let path = config(folder, urls, "");
+    let mut text = fs::read_to_string(&path).unwrap().replace("poll_ms = 20\n", "");
+    for url in urls {
+        let ws_url = url.replace("http://", "ws://");
+        let plain = format!("url = \"{url}\"\n");
+        text = text.replace(&plain, &format!("{plain}ws_url = \"{ws_url}\"\n"));
+    }
     fs::write(&path, text).unwrap();
     path
 }
@@ -166,6 +187,15 @@ impl Appliance {
             let (_, view) = self.get("/v1/chains/devnet").await;
             let hash = view["head"]["hash"].as_str()?;
             (hash == chain.hash(chain.node.head())).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a number is durable here.
+    pub(crate) async fn reaches(&self, number: u64) {
+        until("a block", async || {
+            let (_, view) = self.get("/v1/chains/devnet").await;
+            (view["head"]["number"].as_u64()? >= number).then_some(())
         })
         .await;
     }

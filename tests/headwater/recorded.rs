@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use headwater::capture::verify::{Depth, verify};
+use headwater::rpc::{Cause, cause_of};
 use headwater_storage::model::Verified;
 
 use crate::data;
@@ -88,4 +89,80 @@ fn every_doctored_block_is_refused_for_the_right_reason() {
         entry.as_ref().unwrap().file_name().to_string_lossy().ends_with("_data.json")
     });
     assert_eq!(seen, bodies.count(), "every body has a reason here");
+}
+
+/// Words of the recorded errors, and what each means. The first line that fits decides.
+const ERRORS: [(&str, &str); 26] = [
+    ("project id request rate exceeded", "throttled"),
+    ("daily request count exceeded", "quota_spent"),
+    ("daily credit limit", "quota_spent"),
+    ("exceeded its compute units per second", "throttled"),
+    ("over rate limit", "throttled"),
+    ("globally rate limited", "throttled"),
+    ("\"message\":\"limit exceeded\"", "method_missing"),
+    ("returned more than", "range_too_wide"),
+    ("block range", "range_too_wide"),
+    ("blocks range", "range_too_wide"),
+    ("is limited to a", "range_too_wide"),
+    ("exceeds max results", "range_too_wide"),
+    ("exceeds limit of", "range_too_wide"),
+    ("maximum is set to", "range_too_wide"),
+    ("max range", "range_too_wide"),
+    ("must be smaller than size", "range_too_wide"),
+    ("range is too large", "range_too_wide"),
+    ("number of requested blocks", "range_too_wide"),
+    ("are limited to", "range_too_wide"),
+    ("max rate limit reached", "none"),
+    ("max calls per sec", "none"),
+    ("batch", "batch_refused"),
+    ("method not found", "method_missing"),
+    ("header not found", "block_missing"),
+    ("pruned", "pruned"),
+    ("timeout", "unavailable"),
+];
+
+#[test]
+fn every_recorded_error_of_a_provider_means_what_it_says() {
+    let Some(folder) = data::chain_data() else { return };
+    let text = fs::read_to_string(folder.join("errors/provider_errors.jsonl")).unwrap();
+    let mut failures = Vec::new();
+    for line in text.lines() {
+        let case: serde_json::Value = serde_json::from_str(line).unwrap();
+        let status = case["http_status"].as_u64().map(|status| u16::try_from(status).unwrap());
+        let body = match case["message_contains"].as_str() {
+            Some(words) => {
+                serde_json::json!({ "error": { "code": -32000, "message": words } }).to_string()
+            }
+            None => case["body"].to_string(),
+        };
+        let lower = body.to_lowercase();
+        let expected = ERRORS.iter().find(|(words, _)| lower.contains(words));
+        let expected = expected.unwrap_or_else(|| panic!("no word for {body}")).1;
+        let found = cause_of(status, &body);
+        let word = found.as_ref().map_or("none", Cause::as_str);
+        if word != expected {
+            failures.push(format!("{body}: {word}, expected {expected}"));
+        }
+        // A hint in the answer is used.
+        let hint = case["max_block_range"].as_str().map(|text| text.replace('_', ""));
+        let hint = hint.and_then(|text| text.parse::<u64>().ok());
+        match (found, hint) {
+            (Some(Cause::RangeTooWide { blocks: Some(blocks) }), Some(hint)) => {
+                if blocks.abs_diff(hint) > 1 {
+                    failures.push(format!("{body}: {blocks} blocks, expected {hint}"));
+                }
+            }
+            (_, Some(hint)) if body.contains(&hint.to_string()) => {
+                failures.push(format!("{body}: the hint {hint} is not found"));
+            }
+            (_, _) => {}
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let wait = Some(std::time::Duration::from_secs(30));
+    let infura = text.lines().find(|line| line.contains("\"backoff_seconds\": 30")).unwrap();
+    let body = serde_json::from_str::<serde_json::Value>(infura).unwrap()["body"].to_string();
+    assert_eq!(cause_of(None, &body), Some(Cause::QuotaSpent { until: None }));
+    let rate = body.replace("daily request count exceeded, request rate limited", "rate exceeded");
+    assert_eq!(cause_of(Some(429), &rate), Some(Cause::Throttled { after: wait }));
 }

@@ -1,55 +1,60 @@
-//! How fast a key may be used: so many calls a second, so many a day (INV-12).
+//! How fast a key may be used: so many units in any second (INV-12).
+//!
+//! A token bucket lets its burst and its refill through in the same second, twice what the
+//! provider allows; so what went out in the last second is kept and counted.
 
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use crate::clock;
 
-use super::Limits;
-
-const SECONDS_PER_DAY: u64 = 86_400;
+/// A second, and what two requests may come closer to each other on their way.
+const WINDOW: Duration = Duration::from_millis(1_100);
 
 /// The pace of one key.
 pub(super) struct Pacer {
-    limiter: Option<DefaultDirectRateLimiter>,
-    per_day: Option<u64>,
-    today: Mutex<Day>,
-}
-
-#[derive(Default)]
-struct Day {
-    number: u64,
-    used: u64,
+    most: Option<u64>,
+    /// When units went out, and how many.
+    sent: Mutex<VecDeque<(Instant, u64)>>,
 }
 
 impl Pacer {
-    pub(super) fn new(limits: Limits) -> Pacer {
-        let limiter = limits.per_second.map(|n| RateLimiter::direct(Quota::per_second(n)));
-        Pacer { limiter, per_day: limits.per_day, today: Mutex::default() }
+    pub(super) fn new(per_second: Option<NonZeroU32>) -> Pacer {
+        Pacer { most: per_second.map(|most| u64::from(most.get())), sent: Mutex::default() }
     }
 
-    /// Waits until so many calls may be made.
-    pub(super) async fn wait(&self, calls: usize) {
-        let Some(limiter) = &self.limiter else { return };
-        // One by one: a batch larger than the burst still goes, at the pace.
-        for _ in 0..calls {
-            limiter.until_ready().await;
+    /// The same after a restart: nobody knows what the last second of the process before was used
+    /// for.
+    pub(super) fn after_restart(per_second: Option<NonZeroU32>) -> Pacer {
+        let pacer = Pacer::new(per_second);
+        pacer.send(pacer.most.unwrap_or(0), clock::now());
+        pacer
+    }
+
+    /// Waits until so many units may be used. What takes more than a second allows goes alone.
+    pub(super) async fn wait(&self, units: u64) {
+        while let Some(rest) = self.send(units, clock::now()) {
+            tokio::time::sleep(rest).await;
         }
     }
 
-    /// Counts calls against the day at a time (seconds since the epoch); `Err` is how long to
-    /// rest until the UTC day ends.
-    pub(super) fn spend(&self, calls: usize, now: u64) -> Result<(), Duration> {
-        let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
-        if today.number != now / SECONDS_PER_DAY {
-            *today = Day { number: now / SECONDS_PER_DAY, used: 0 };
+    /// Counts units that go out now, or says how long to wait first.
+    fn send(&self, units: u64, now: Instant) -> Option<Duration> {
+        let most = self.most?;
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        while sent.front().is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
+            sent.pop_front();
         }
-        let after = today.used + calls as u64;
-        if self.per_day.is_some_and(|limit| after > limit) {
-            return Err(Duration::from_secs(SECONDS_PER_DAY - now % SECONDS_PER_DAY));
+        let inside: u64 = sent.iter().map(|(_, units)| units).sum();
+        match sent.front() {
+            Some((first, _)) if inside + units > most => Some(*first + WINDOW - now),
+            Some(_) | None => {
+                sent.push_back((now, units));
+                None
+            }
         }
-        today.used = after;
-        Ok(())
     }
 }
 
@@ -58,11 +63,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spent_day_rests_until_midnight() {
-        let pacer = Pacer::new(Limits { per_second: None, per_day: Some(5) });
-        assert_eq!(pacer.spend(3, 86_400), Ok(()));
-        assert_eq!(pacer.spend(2, 86_401), Ok(()));
-        assert_eq!(pacer.spend(1, 86_402), Err(Duration::from_secs(86_398)));
-        assert_eq!(pacer.spend(1, 2 * 86_400), Ok(()));
+    fn no_second_has_more_than_is_allowed() {
+        let pacer = Pacer::new(NonZeroU32::new(10));
+        let mut now = clock::now();
+        let mut sent = Vec::new();
+        for _ in 0..40 {
+            while let Some(rest) = pacer.send(3, now) {
+                now += rest;
+            }
+            sent.push(now);
+        }
+        for first in &sent {
+            let second = sent.iter().filter(|at| {
+                at.checked_duration_since(*first).is_some_and(|d| d < Duration::from_secs(1))
+            });
+            assert!(second.count() <= 3, "3 times 3 of 10");
+        }
+        assert_eq!(pacer.send(50, now + WINDOW), None, "alone");
+        assert!(pacer.send(1, now + WINDOW).is_some());
+        let again = Pacer::after_restart(NonZeroU32::new(10));
+        assert!(again.send(1, clock::now()).is_some(), "the second before counts");
+        assert_eq!(Pacer::after_restart(None).send(9, now), None);
+        assert_eq!(Pacer::new(None).send(u64::MAX, now), None);
     }
 }

@@ -1,0 +1,255 @@
+//! All keys of the process: the same key behind two chains is one key, with one quota.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use headwater_storage::ledger::{Ledger, LedgerError};
+use headwater_storage::model::ChainName;
+use secrecy::SecretString;
+use tokio::sync::Notify;
+
+use crate::clock;
+use crate::secrets::{self, SecretError};
+use crate::supervisor::{Shutdown, on_cpu};
+
+use super::super::config::{Limits, ProviderConfig};
+use super::lease::Outcome;
+use super::meter::Meter;
+use super::pacer::Pacer;
+use super::{CostTable, Gate, MeterStatus, Pass, Preset, SpendError, Window};
+
+/// How often the ledger is told of what was called, besides leases.
+const FLUSH_EVERY: Duration = Duration::from_secs(10);
+/// How long the ledger remembers what keys were used for.
+const KEEP_SECS: u64 = 62 * 86_400;
+/// Workers of a key without a name: an own node.
+const WORKERS_MAX: usize = 64;
+
+/// One key of a provider, or a provider that needs none.
+pub struct Key {
+    name: String,
+    secret: Option<SecretString>,
+    terms: Terms,
+    costs: CostTable,
+    meter: Arc<Meter>,
+    pacer: Pacer,
+    gate: Arc<Gate>,
+}
+
+/// What was configured of a key: the same everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Terms {
+    preset: Preset,
+    limits: Limits,
+    costs: BTreeMap<String, u64>,
+    workers: usize,
+}
+
+/// Why a key cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// It cannot be read.
+    #[error("its key cannot be read")]
+    Secret(#[from] SecretError),
+    /// Its use so far cannot be read.
+    #[error("the use of its key cannot be read from the ledger")]
+    Ledger(#[from] LedgerError),
+    /// Two providers say different things of it.
+    #[error(
+        "key `{key}` has other limits here than at another provider that uses it: give both the \
+         same `preset`, `limits`, `costs` and `workers`"
+    )]
+    Differs {
+        /// The reference.
+        key: String,
+    },
+    /// Two quotas.
+    #[error("`limits` has both per_day and per_month: give one of them")]
+    TwoQuotas,
+}
+
+/// All keys of the process.
+pub struct Keyring {
+    ledger: Option<Arc<Ledger>>,
+    keys: Mutex<BTreeMap<String, Arc<Key>>>,
+    freed: Arc<Notify>,
+}
+
+impl Keyring {
+    /// Keys whose use is in a ledger; without one it is counted in memory alone.
+    pub fn new(ledger: Option<Arc<Ledger>>) -> Arc<Keyring> {
+        Arc::new(Keyring { ledger, keys: Mutex::default(), freed: Arc::default() })
+    }
+
+    /// Told when a worker leaves a key.
+    pub(in crate::rpc) fn freed(&self) -> Arc<Notify> {
+        self.freed.clone()
+    }
+
+    /// The key of a provider that a reference names; without one, the provider itself.
+    pub(in crate::rpc) fn key(
+        &self,
+        chain: &ChainName,
+        provider: &ProviderConfig,
+        reference: Option<&str>,
+    ) -> Result<Arc<Key>, KeyringError> {
+        let limits = provider.preset.limits(provider.limits);
+        let default = if reference.is_some() { 1 } else { WORKERS_MAX };
+        let terms = Terms {
+            preset: provider.preset,
+            limits,
+            costs: provider.costs.clone(),
+            workers: provider.workers.map_or(default, std::num::NonZeroUsize::get),
+        };
+        let name = reference.map_or_else(|| format!("{chain}/{}", provider.name), str::to_owned);
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = keys.get(&name) {
+            let is_same = key.terms == terms;
+            return if is_same {
+                Ok(key.clone())
+            } else {
+                Err(KeyringError::Differs { key: name })
+            };
+        }
+        let (quota, window) = match (limits.per_day, limits.per_month) {
+            (Some(_), Some(_)) => return Err(KeyringError::TwoQuotas),
+            (None, Some(month)) => (Some(month), Window::Month),
+            (day, None) => (day, limits.day),
+        };
+        let costs = CostTable::new(provider.preset, &provider.costs);
+        let key = Arc::new(Key {
+            secret: reference.map(secrets::resolve).transpose()?,
+            meter: Arc::new(Meter::new(name.clone(), &costs, quota, window, self.ledger.clone())?),
+            pacer: match &self.ledger {
+                Some(_) => Pacer::after_restart(limits.per_second),
+                None => Pacer::new(limits.per_second),
+            },
+            gate: Arc::new(Gate::new(terms.workers, self.freed.clone())),
+            name: name.clone(),
+            terms,
+            costs,
+        });
+        keys.insert(name, key.clone());
+        Ok(key)
+    }
+
+    fn all(&self) -> Vec<Arc<Key>> {
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.values().cloned().collect()
+    }
+
+    /// Keeps the ledger up to date until shutdown, then gives back what was leased and not used.
+    pub async fn run(self: Arc<Keyring>, mut shutdown: Shutdown) -> Result<(), std::io::Error> {
+        if let Some(ledger) = self.ledger.clone() {
+            let before = clock::unix_seconds().saturating_sub(KEEP_SECS);
+            on_cpu(move || ledger.forget_usage(before)).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "old usage of keys is not forgotten");
+            });
+        }
+        let mut is_over = false;
+        while !is_over {
+            tokio::select! {
+                () = tokio::time::sleep(FLUSH_EVERY) => {}
+                () = shutdown.requested() => is_over = true,
+            }
+            for key in self.all() {
+                let stored =
+                    on_cpu(move || if is_over { key.meter.settle() } else { key.meter.flush() });
+                if let Err(error) = stored.await {
+                    tracing::warn!(%error, "usage of a key is not stored");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Key {
+    /// Its reference, or chain and provider: never its value.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its value.
+    pub(in crate::rpc) fn secret(&self) -> Option<&SecretString> {
+        self.secret.as_ref()
+    }
+
+    /// Counts calls before they are made, and waits until their pace allows them; gives the units.
+    pub(in crate::rpc) async fn spend(
+        &self,
+        methods: impl Iterator<Item = &str>,
+    ) -> Result<u64, SpendError> {
+        let cost = self.costs.of_calls(methods);
+        self.meter.spend(cost.quota).await?;
+        self.pacer.wait(cost.throughput).await;
+        Ok(cost.quota)
+    }
+
+    /// Counts how a call ended.
+    pub(in crate::rpc) fn count(&self, method: &str, outcome: Outcome) {
+        self.meter.count(method, outcome);
+    }
+
+    /// Gives back what the provider does not count of an answer with an HTTP status.
+    pub(in crate::rpc) fn refund(&self, status: u16, spent: u64) {
+        self.meter.refund(self.costs.refund(status, spent));
+    }
+
+    /// What a provider pushed: it is counted after it came.
+    pub(in crate::rpc) async fn pushed(&self, method: &str) -> Result<(), SpendError> {
+        self.meter.spend(self.costs.of_method(method).quota).await?;
+        self.meter.count(method, Outcome::Answered);
+        Ok(())
+    }
+
+    /// The part of a window's quota that calls take; 0 without a quota.
+    pub(in crate::rpc) fn share_of<'a>(&self, methods: impl Iterator<Item = &'a str>) -> f64 {
+        let cost = self.costs.of_calls(methods).quota as f64;
+        self.quota().map_or(0.0, |(quota, window)| cost / (quota as f64 / window.days()).max(1.0))
+    }
+
+    /// How often calls can still be made before the quota resets; endless without a quota.
+    pub(in crate::rpc) fn times_left<'a>(&self, methods: impl Iterator<Item = &'a str>) -> f64 {
+        let cost = self.costs.of_calls(methods).quota.max(1);
+        self.meter.left().map_or(f64::INFINITY, |left| (left / cost) as f64)
+    }
+
+    /// The part of the quota that is left, of 1; all of it without a quota.
+    pub(in crate::rpc) fn part_left(&self) -> f64 {
+        let left = self.meter.left();
+        self.quota().zip(left).map_or(1.0, |((quota, _), left)| left as f64 / quota.max(1) as f64)
+    }
+
+    /// Units of a window.
+    pub fn quota(&self) -> Option<(u64, Window)> {
+        let limits = self.terms.limits;
+        let day = limits.per_day.map(|units| (units, limits.day));
+        day.or(limits.per_month.map(|units| (units, Window::Month)))
+    }
+
+    /// Seconds until units come back.
+    pub(in crate::rpc) fn resets_in(&self) -> u64 {
+        self.meter.resets_in()
+    }
+
+    /// What calls cost there.
+    pub fn costs(&self) -> &CostTable {
+        &self.costs
+    }
+
+    /// Lets a worker in, if there is room.
+    pub(in crate::rpc) fn enter(&self) -> Option<Pass> {
+        self.gate.enter()
+    }
+
+    pub(in crate::rpc) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// What the API shows of its use.
+    pub fn status(&self) -> MeterStatus {
+        self.meter.status()
+    }
+}

@@ -1,0 +1,187 @@
+//! The head: announced, asked for, late, silent or contradicted, every number is there once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater::devnet::{DevnetConfig, Faults, KeyLimits, Provider};
+
+use crate::harness::{Appliance, Chain, announcing, config, until};
+
+fn small() -> DevnetConfig {
+    DevnetConfig { transactions: 3, finality: 8, ..DevnetConfig::default() }
+}
+
+/// Calls that a provider counted since its limits were set.
+fn calls(providers: &[Arc<Provider>]) -> u64 {
+    let counts = providers.iter().flat_map(|provider| provider.counts().into_values());
+    counts.map(|count| count.calls).sum()
+}
+
+/// Blocks of a head run; `HEADWATER_HEADS` gives another number.
+fn blocks() -> u64 {
+    let number = std::env::var("HEADWATER_HEADS").ok().and_then(|text| text.parse().ok());
+    number.unwrap_or(150)
+}
+
+/// Waits until somebody announces heads.
+async fn is_announced(appliance: &Appliance) {
+    until("an announcer", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        view["capture"]["announced_by"].as_str().map(drop)
+    })
+    .await;
+}
+
+/// Mines one block after the other, each after the last is here; calls for a block.
+async fn head_run(appliance: &Appliance, chain: &Chain, providers: &[Arc<Provider>]) -> f64 {
+    for provider in providers {
+        provider.set_limits(KeyLimits::default());
+    }
+    for _ in 0..blocks() {
+        chain.node.mine(1).unwrap();
+        appliance.follows(chain).await;
+    }
+    calls(providers) as f64 / blocks() as f64
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_block_costs_two_calls_and_finality_one_in_32() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(10).unwrap();
+    let (url, provider) = chain.provider().await;
+    let appliance = Appliance::start(&announcing(folder.path(), &[url])).await;
+    appliance.follows(&chain).await;
+    is_announced(&appliance).await;
+    let cost = head_run(&appliance, &chain, &[provider]).await;
+    eprintln!("{cost:.3} calls a block");
+    assert!(cost <= 2.05, "{cost} calls a block (INV-12)");
+    let (_, view) = appliance.get("/v1/chains/devnet").await;
+    let finalized = view["finalized"]["number"].as_u64().unwrap();
+    assert!(finalized + 8 + 32 >= chain.node.head(), "finality is asked for: {view}");
+    appliance.has_the_chain(&chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_run_with_faults_of_every_kind_has_no_gap_and_no_wrong_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(10).unwrap();
+    let (mut urls, mut providers) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (url, provider) = chain.provider().await;
+        urls.push(url);
+        providers.push(provider);
+    }
+    let appliance = Appliance::start(&announcing(folder.path(), &urls)).await;
+    appliance.follows(&chain).await;
+    is_announced(&appliance).await;
+    for provider in &providers {
+        // Nine kinds, together 5 in a hundred.
+        provider.set_faults(Faults {
+            throttle: 6,
+            wrong_root: 6,
+            wrong_parent: 6,
+            missing_receipts: 6,
+            other_receipts: 6,
+            null: 6,
+            stall: 6,
+            stall_ms: 300,
+            cut: 6,
+            unavailable: 6,
+            ..Faults::default()
+        });
+    }
+    let cost = head_run(&appliance, &chain, &providers).await;
+    eprintln!("{cost:.3} calls a block, with faults");
+    assert!(cost <= 2.2, "{cost} calls a block: those that failed are made again");
+    appliance.has_the_chain(&chain).await;
+    let (_, view) = appliance.get("/v1/chains/devnet/gaps").await;
+    assert_eq!(view["missing_blocks"], 0, "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_honest_provider_of_three_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(10).unwrap();
+    let (first, lies) = chain.provider().await;
+    let (second, lies_too) = chain.provider().await;
+    let (honest, _) = chain.provider().await;
+    lies.set_faults(Faults { wrong_root: 1_000, ..Faults::default() });
+    lies_too.set_faults(Faults { missing_receipts: 1_000, ..Faults::default() });
+    let appliance = Appliance::start(&announcing(folder.path(), &[first, second, honest])).await;
+    for _ in 0..20 {
+        chain.node.mine(2).unwrap();
+        appliance.follows(&chain).await;
+    }
+    appliance.has_the_chain(&chain).await;
+    // The first block has no receipts to leave out.
+    let givers = "select count(distinct provider) as n from verification where block_number > 0";
+    assert_eq!(appliance.sql(givers).await[0]["n"], 1, "nothing came from the liars");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_announces_nothing_is_left_and_heads_are_asked_for_until_another_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(10).unwrap();
+    let (silent, provider) = chain.provider().await;
+    let (speaks, _) = chain.provider().await;
+    provider.set_faults(Faults { silent: true, ..Faults::default() });
+    let appliance = Appliance::start(&announcing(folder.path(), &[silent, speaks])).await;
+    appliance.follows(&chain).await;
+    for _ in 0..3 {
+        chain.node.mine(1).unwrap();
+        appliance.follows(&chain).await;
+    }
+    until("the other to announce", async || {
+        chain.node.mine(1).unwrap();
+        appliance.follows(&chain).await;
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        (view["capture"]["announced_by"] == "p1").then_some(())
+    })
+    .await;
+    appliance.has_the_chain(&chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_lags_is_asked_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(20).unwrap();
+    let (late, provider) = chain.provider().await;
+    let (fresh, _) = chain.provider().await;
+    provider.set_faults(Faults { lag: 6, ..Faults::default() });
+    let appliance = Appliance::start(&config(folder.path(), &[late, fresh], "")).await;
+    appliance.follows(&chain).await;
+    for _ in 0..10 {
+        chain.node.mine(1).unwrap();
+        appliance.follows(&chain).await;
+    }
+    let (_, view) = appliance.get("/v1/providers").await;
+    assert!(view["providers"][0]["blocks_behind"].as_u64().unwrap() >= 5, "{view}");
+    // Its view of the chain is behind, and never takes anything back.
+    let (_, view) = appliance.get("/v1/chains/devnet").await;
+    assert_eq!(view["capture"]["reverted_blocks"], 0, "{view}");
+    appliance.has_the_chain(&chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_announcements_the_next_block_is_the_question() {
+    let folder = tempfile::tempdir().unwrap();
+    let config_of_chain = DevnetConfig { block_time: Duration::from_secs(1), ..small() };
+    let mut chain = Chain::ticking(config_of_chain);
+    let (url, provider) = chain.provider().await;
+    let path = config(folder.path(), &[url], "");
+    let text = std::fs::read_to_string(&path).unwrap().replace("poll_ms = 20\n", "");
+    std::fs::write(&path, text).unwrap();
+    let appliance = Appliance::start(&path).await;
+    appliance.reaches(8).await;
+    provider.set_limits(KeyLimits::default());
+    let before = chain.node.head();
+    appliance.reaches(before + 12).await;
+    let cost = calls(&[provider]) as f64 / (chain.node.head() - before) as f64;
+    eprintln!("{cost:.2} calls a block where heads are asked for");
+    assert!(cost < 7.0, "{cost} calls a block: the chain's rhythm is followed");
+}
