@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use headwater::cli::{self, Args};
 use headwater::exit::{Exit, chain_text};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_process();
     // One TLS provider for the whole process, chosen before anything connects.
     let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

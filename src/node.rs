@@ -14,7 +14,7 @@ use headwater_storage::store::{
 };
 use headwater_storage::wal;
 
-use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Progress, Source};
+use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Holes, Progress, Source};
 use crate::config::{Config, DiskConfig};
 use crate::exit::Exit;
 use crate::forward::{ExportStatus, ExportView, Runner};
@@ -80,6 +80,10 @@ pub struct ChainNode {
     pub source: Source,
     /// How its capture stands.
     pub status: Arc<ChainStatus>,
+    /// How the fetching of history stands.
+    pub history: Arc<ChainStatus>,
+    /// What no provider has.
+    pub holes: Arc<Holes>,
     /// Backfills that run; sealing waits for more while there are some.
     backfills: Arc<AtomicUsize>,
 }
@@ -284,6 +288,8 @@ impl ChainNode {
             config: config.clone(),
             chain: Arc::new(chain),
             status: Arc::default(),
+            history: Arc::default(),
+            holes: Arc::default(),
             backfills: Arc::default(),
         })
     }
@@ -321,25 +327,32 @@ impl ChainNode {
             source: self.source.for_history(),
             chain: self.chain.clone(),
             appender: appender.clone(),
+            status: self.history.clone(),
+            holes: self.holes.clone(),
             backfills: self.backfills.clone(),
         };
         let heal = keeper::heal(healing, supervisor.shutdown());
         supervisor.spawn(format!("history of {name}"), heal);
     }
 
-    /// A backfill of a final range, with its progress. From here on sealing takes whole cells only;
+    /// A backfill of final ranges, with its progress. From here on sealing takes whole cells only;
     /// who asked seals the rest.
-    pub fn backfill(&self, range: BlockRange, appender: Appender) -> (Backfill, Arc<Progress>) {
+    pub fn backfill(
+        &self,
+        ranges: Vec<BlockRange>,
+        appender: Appender,
+    ) -> (Backfill, Arc<Progress>) {
         self.backfills.fetch_add(1, Ordering::AcqRel);
         let progress = Arc::new(Progress::default());
         let backfill = Backfill {
-            range,
+            ranges,
             lane: Lane::Backfill,
             window: self.config.window.get(),
             source: self.source.for_history(),
             chain: self.chain.clone(),
             appender,
-            status: self.status.clone(),
+            status: self.history.clone(),
+            holes: self.holes.clone(),
             progress: progress.clone(),
         };
         (backfill, progress)

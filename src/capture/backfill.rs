@@ -1,4 +1,4 @@
-//! Walking history: final blocks, several at a time, only what is missing.
+//! Walking history: final blocks, several at a time, only what is missing, around what nobody has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use headwater_storage::model::{B256, BlockRange, BlockRef, ChainEvent, Lane, Verified};
-use headwater_storage::store::{AppendError, Appender, Chain, Violation};
+use headwater_storage::store::{AppendError, Appender, Chain, ChainState, Violation};
 
 use crate::supervisor::Shutdown;
 
 use super::status::{CaptureError, ChainStatus};
-use super::{Fetched, Source};
+use super::{Fetched, Holes, Source};
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// How often everybody is asked for a block until it counts as had by nobody.
+const TRIES: u32 = 3;
 /// Blocks that share a sync.
 const GROUP_BLOCKS: usize = 32;
 
@@ -29,7 +31,7 @@ pub struct Progress {
 /// Fetches the missing blocks of a range that is final.
 pub struct Backfill {
     /// The blocks.
-    pub range: BlockRange,
+    pub ranges: Vec<BlockRange>,
     /// How they come in: history, or the live lane that is mended.
     pub lane: Lane,
     /// Blocks that are fetched at the same time.
@@ -42,43 +44,87 @@ pub struct Backfill {
     pub appender: Appender,
     /// How it stands.
     pub status: Arc<ChainStatus>,
+    /// What nobody has.
+    pub holes: Arc<Holes>,
     /// How far it has come.
     pub progress: Arc<Progress>,
 }
 
 impl Backfill {
+    /// What is missing and can be had.
     fn missing(&self) -> Vec<BlockRange> {
-        self.chain.with_state(|state| state.captured().missing(self.range))
+        let mut known = self.chain.with_state(ChainState::captured);
+        for hole in self.holes.numbers().iter() {
+            known.insert(hole);
+        }
+        self.ranges.iter().flat_map(|range| known.missing(*range)).collect()
     }
 
-    /// Fetches until nothing is missing or until shutdown; errors pause, and only one after
-    /// which the process must end is returned.
+    /// Fetches until nothing is missing but what nobody has, or until shutdown; errors pause, and
+    /// only one after which the process must end is returned.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), CaptureError> {
         let total = self.missing().iter().map(BlockRange::len).sum();
         self.progress.total.store(total, Ordering::Relaxed);
+        // How often the lowest missing block was asked of everybody.
+        let mut tries = 0;
         while let Some(range) = self.missing().first().copied() {
             let result = tokio::select! {
                 result = self.walk(range) => result,
                 () = shutdown.requested() => return Ok(()),
             };
-            match result {
+            let error = match result {
                 Ok(()) => {
+                    tries = 0;
                     self.status.goes_on();
+                    continue;
                 }
                 Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => {
-                    if self.status.waits(&error) {
-                        let chain = self.chain.name();
-                        tracing::warn!(%chain, %error, "backfill waits");
-                    }
-                    tokio::select! {
-                        () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
-                        () = shutdown.requested() => return Ok(()),
-                    }
+                Err(error) => error,
+            };
+            let lowest = self.missing().first().map(|missing| missing.first);
+            tries = if lowest == Some(range.first) { tries + 1 } else { 1 };
+            if error.is_absence() && tries >= TRIES && lowest.is_some() {
+                tokio::select! {
+                    () = self.leave_hole(&error) => {}
+                    () = shutdown.requested() => return Ok(()),
                 }
+                tries = 0;
+                continue;
+            }
+            if self.status.waits(&error) {
+                tracing::warn!(chain = %self.chain.name(), %error, "backfill waits");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+                () = shutdown.requested() => return Ok(()),
             }
         }
         Ok(())
+    }
+
+    /// Nobody has the lowest missing block: finds how far that goes, and leaves it for later. Who
+    /// forgets old blocks forgets all below one, so the end is found by halving.
+    async fn leave_hole(&self, error: &CaptureError) {
+        let Some(range) = self.missing().first().copied() else { return };
+        // The lowest is not there; `above` is, or lies behind the range.
+        let (mut below, mut above) = (range.first, range.last.saturating_add(1));
+        if matches!(self.source.block(range.last).await, Err(error) if error.is_absence()) {
+            below = range.last;
+        }
+        while above - below > 1 {
+            let middle = below + (above - below) / 2;
+            match self.source.block(middle).await {
+                Ok(_) => above = middle,
+                Err(error) if error.is_absence() => below = middle,
+                Err(_) => tokio::time::sleep(PAUSE_AFTER_ERROR).await,
+            }
+        }
+        let hole = BlockRange { first: range.first, last: below };
+        tracing::warn!(
+            chain = %self.chain.name(), range = %hole, %error,
+            "no provider has these blocks: they stay a gap, and are asked for again later"
+        );
+        self.holes.add(hole, error.to_string());
     }
 
     async fn walk(&self, range: BlockRange) -> Result<(), CaptureError> {

@@ -43,6 +43,7 @@ impl Fetched {
 struct HeaderAnswer {
     hash: alloy_primitives::B256,
     number: alloy_primitives::U64,
+    timestamp: alloy_primitives::U64,
 }
 
 impl From<HeaderAnswer> for BlockRef {
@@ -216,6 +217,58 @@ impl Source {
             }
         }
         if known.is_empty() { last } else { Ok(()) }
+    }
+
+    /// Asks one key for everything that capture needs, and learns what its provider can do; gives
+    /// its head.
+    pub async fn probe(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        expected: u64,
+    ) -> Result<u64, CaptureError> {
+        let found: Option<alloy_primitives::U64> = endpoint.single(&Call::chain_id()).await?;
+        let found = found.map_or(0, |id| id.to());
+        if found != expected {
+            let provider = endpoint.name().to_owned();
+            return Err(CaptureError::ChainId { provider, found, expected });
+        }
+        let head: Option<HeaderAnswer> = endpoint.single(&Call::header("latest")).await?;
+        let head = head.ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))?;
+        let number = head.number.to();
+        fetch(endpoint, Wish { number, depth: self.depth }).await?;
+        match endpoint.single::<HeaderAnswer>(&Call::header("finalized")).await {
+            Ok(_) => {}
+            Err(error) if error.is_absence() => {}
+            Err(error) if matches!(error.cause, Cause::InvalidParams | Cause::MethodMissing) => {
+                endpoint.lacks_finalized_tag();
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(number)
+    }
+
+    /// The time of a block, seconds since 1970-01-01 UTC; `None` where there is none.
+    pub async fn time_of(&self, number: u64) -> Result<Option<u64>, RpcError> {
+        let call = Call::header(&format!("{number:#x}"));
+        let answer: Option<HeaderAnswer> = match self.pool.ask(&call).await {
+            Err(error) if error.is_absence() => None,
+            answer => answer?,
+        };
+        Ok(answer.map(|header| header.timestamp.to()))
+    }
+
+    /// The first block of a time or after it, of those before `end`; `end` where all are older.
+    pub async fn block_at(&self, time: u64, end: u64) -> Result<u64, RpcError> {
+        let (mut older, mut newer) = (0, end);
+        while older < newer {
+            let middle = older + (newer - older) / 2;
+            match self.time_of(middle).await? {
+                Some(found) if found >= time => newer = middle,
+                // What is not there any more is old.
+                Some(_) | None => older = middle + 1,
+            }
+        }
+        Ok(newer)
     }
 
     /// The chain id that some provider gives.

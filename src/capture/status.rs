@@ -51,6 +51,11 @@ pub enum CaptureError {
 }
 
 impl CaptureError {
+    /// Whether no provider has the block.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, CaptureError::Rpc(error) if error.is_absence())
+    }
+
     /// Whether the process must end.
     pub fn is_fatal(&self) -> bool {
         matches!(self, CaptureError::Append(error) if error.is_fatal())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::capture::Span;
 use crate::query::Format;
 use crate::telemetry::logging::LogFormat;
 
@@ -21,6 +22,21 @@ pub struct Args {
     pub command: Command,
 }
 
+impl Args {
+    /// The arguments of this process. A range may begin with `-`, as in `-1000:`, which is a flag
+    /// for everybody else.
+    pub fn of_process() -> Args {
+        let is_range = |text: &str| {
+            text.strip_prefix('-')
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        Args::parse_from(std::env::args_os().map(|argument| match argument.to_str() {
+            Some(text) if is_range(text) => format!("latest{text}").into(),
+            Some(_) | None => argument,
+        }))
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -28,6 +44,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Follow chains, serve and forward them.
     Run(RunArgs),
+    /// Ask every provider with every key what it can do, and say what following costs.
+    Check(CheckArgs),
     /// Fetch history that is final, only what is missing.
     Backfill(BackfillArgs),
     /// How a node stands, running or stopped.
@@ -117,24 +135,47 @@ pub struct RunArgs {
 
 /// `headwater backfill`.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("whom").required(true).args(["config", "rpc"])))]
 pub struct BackfillArgs {
-    /// FIRST:END, END excluded, as in cryo; K and M are thousands and millions.
-    pub range: String,
+    /// FIRST:END, END excluded, as in cryo: 0:1000, 17M:17.1M, -1000: (the last 1000), 5M:+100,
+    /// 2026-11-01:2026-11-02 (UTC), or one block. Several are fetched one after the other.
+    #[arg(required = true)]
+    pub ranges: Vec<Span>,
     /// A provider's URL.
     #[arg(long)]
-    pub rpc: String,
-    /// Where everything is kept.
-    #[arg(long, default_value = "headwater-data")]
-    pub data_dir: PathBuf,
+    pub rpc: Option<String>,
+    /// A configuration: its data folder, and the providers and keys of a chain.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// The chain of the configuration, where it has several.
+    #[arg(long, requires = "config")]
+    pub chain: Option<String>,
+    /// Where everything is kept; by default `headwater-data`, or what the configuration says.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
     /// The chain's name.
-    #[arg(long)]
+    #[arg(long, requires = "rpc")]
     pub name: Option<String>,
-    /// Blocks that are fetched at the same time.
-    #[arg(long, default_value = "8")]
-    pub window: std::num::NonZeroUsize,
-    /// Requests a second at most.
+    /// Blocks that are fetched at the same time; by default 8, or what the configuration says.
     #[arg(long)]
+    pub window: Option<std::num::NonZeroUsize>,
+    /// Requests a second at most.
+    #[arg(long, requires = "rpc")]
     pub per_second: Option<std::num::NonZeroU32>,
+    /// Only say what it would cost: requests, units of the quotas, days, bytes.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `headwater check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The configuration.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which node to ask.
@@ -190,7 +231,7 @@ pub struct SqlArgs {
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
     /// FIRST:END, END excluded; by default everything that is captured.
-    pub range: Option<String>,
+    pub range: Option<Span>,
     #[command(flatten)]
     pub which: WhichArgs,
     /// The chain; by default all.

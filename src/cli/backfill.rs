@@ -1,57 +1,53 @@
 //! `headwater backfill`.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headwater_storage::model::BlockRange;
+use headwater_storage::store::ChainState;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
-use crate::capture::Progress;
+use crate::capture::{Progress, Source, Span};
 use crate::clock;
-use crate::config::{Config, DiskConfig, HttpConfig};
+use crate::config::{Config, ConfigError, DiskConfig, HttpConfig};
 use crate::exit::Exit;
-use crate::node::{Node, NodeError};
+use crate::node::{ChainNode, Node, NodeError};
 use crate::query::QueryConfig;
-use crate::rpc::{Limits, Pool};
+use crate::rpc::{Limits, Pool, RpcError};
 use crate::supervisor::{Supervisor, on_cpu, signalled};
 
 use super::args::BackfillArgs;
 use super::error::CommandError;
-use super::{output, start};
+use super::{costs, output, start};
 
 const TRIES: u32 = 10;
 const REFRESH: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
-    let asked = parse_range(&args.range)?;
-    let chain_id = start::ask_chain_id(&args.rpc, Some(TRIES), &watch::Sender::default()).await?;
-    let mut chain = start::plain_chain(&args.rpc, chain_id, args.name.as_deref())?;
-    chain.window = args.window;
-    for provider in &mut chain.provider {
-        provider.limits = Limits { per_second: args.per_second, ..Limits::default() };
+    let config = configuration(&args).await?;
+    let Some(chain) = config.chain.first() else { return Ok(Exit::Failure) };
+    if args.dry_run {
+        return costs::dry_run(&config, chain, &args.ranges).await;
     }
-    let config = Config {
-        data_dir: args.data_dir.clone(),
-        http: HttpConfig::default(),
-        query: QueryConfig::default(),
-        disk: DiskConfig::default(),
-        chain: vec![chain],
-        exporter: Vec::new(),
-    };
     let node = Node::open(&config)?;
     let Some(chain) = node.chains.first() else { return Ok(Exit::Failure) };
-    let last_final = last_final(chain, &args.rpc).await?;
-    let range = last_final.and_then(|last| BlockRange::new(asked.first, asked.last.min(last)));
+    chain.source.check_chain_id(chain.config.chain_id).await.map_err(CommandError::Chain)?;
+    let asked = resolve(&chain.source, chain.config.confirmations, &args.ranges).await?;
     let mut supervisor = Supervisor::default();
     let appender = chain.keep(&mut supervisor);
     node.forget(&config, &mut supervisor);
     let mut is_signalled = false;
-    if let Some(range) = range {
-        let (backfill, progress) = chain.backfill(range, appender);
+    if asked.final_ranges.is_empty() {
+        drop(appender);
+        supervisor.run(async {}).await?;
+    } else {
+        let (backfill, progress) = chain.backfill(asked.final_ranges.clone(), appender);
         let work = backfill.run(supervisor.shutdown());
         let pool = chain.source.pool().clone();
         let (done, finished) = tokio::sync::oneshot::channel();
@@ -70,48 +66,97 @@ pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
         };
         supervisor.run(until).await?;
         seal_rest(chain).await?;
-    } else {
-        drop(appender);
-        supervisor.run(async {}).await?;
     }
-    report(chain, asked, last_final, is_signalled)
+    report(chain, &asked, is_signalled)
 }
 
-/// `0:1000`, `17M:17.1M`: first, and end excluded.
-pub(super) fn parse_range(text: &str) -> Result<BlockRange, CommandError> {
-    let wrong = || CommandError::Range { text: text.to_owned() };
-    let number = |text: &str| -> Option<u64> {
-        let (digits, scale) = match text.chars().last()? {
-            'k' | 'K' => (text.get(..text.len() - 1)?, 1_000.0),
-            'm' | 'M' => (text.get(..text.len() - 1)?, 1_000_000.0),
-            _ => return text.parse().ok(),
-        };
-        let value: f64 = digits.parse().ok()?;
-        (value >= 0.0).then_some((value * scale).round() as u64)
+/// One chain, from a file or from flags.
+async fn configuration(args: &BackfillArgs) -> Result<Config, CommandError> {
+    let mut config = match &args.config {
+        Some(path) => Config::load(path, std::env::vars())?,
+        None => plain(args).await?,
     };
-    let (first, end) = text.split_once(':').ok_or_else(wrong)?;
-    let (first, end) = number(first).zip(number(end)).ok_or_else(wrong)?;
-    let last = end.checked_sub(1).ok_or_else(wrong)?;
-    BlockRange::new(first, last).ok_or_else(wrong)
+    if let Some(name) = &args.chain {
+        config.chain.retain(|chain| chain.name.as_str() == name);
+        if config.chain.is_empty() {
+            return Err(CommandError::UnknownChain { name: name.clone() });
+        }
+    }
+    if let [_, second, ..] = config.chain.as_slice() {
+        let reason = format!("it has several chains: name one, such as --chain {}", second.name);
+        let origin = args.config.as_deref().map(|path| path.display().to_string());
+        let origin = origin.unwrap_or_default();
+        return Err(ConfigError::Value { origin, reason }.into());
+    }
+    // Exporters are for `run`.
+    config.exporter.clear();
+    if let Some(folder) = &args.data_dir {
+        config.data_dir.clone_from(folder);
+    }
+    if let Some(window) = args.window {
+        config.chain.iter_mut().for_each(|chain| chain.window = window);
+    }
+    Ok(config)
 }
 
-/// History is what can no longer change.
-async fn last_final(
-    chain: &crate::node::ChainNode,
-    rpc: &str,
-) -> Result<Option<u64>, CommandError> {
-    let asked = async {
-        let latest = chain.source.latest().await?;
-        chain.source.finalized(latest.number, chain.config.confirmations).await
-    };
-    asked.await.map_err(|source| {
-        let (url, what) = (start::without_path(rpc), "its last final block");
-        CommandError::Provider { url, what, source }
+/// A configuration of one provider.
+async fn plain(args: &BackfillArgs) -> Result<Config, CommandError> {
+    let url = args.rpc.clone().unwrap_or_default();
+    let chain_id = start::ask_chain_id(&url, Some(TRIES), &watch::Sender::default()).await?;
+    let mut chain = start::plain_chain(&url, chain_id, args.name.as_deref())?;
+    for provider in &mut chain.provider {
+        provider.limits = Limits { per_second: args.per_second, ..Limits::default() };
+    }
+    Ok(Config {
+        data_dir: PathBuf::from("headwater-data"),
+        http: HttpConfig::default(),
+        query: QueryConfig::default(),
+        disk: DiskConfig::default(),
+        chain: vec![chain],
+        exporter: Vec::new(),
     })
 }
 
+/// What was asked for, and what of it can no longer change.
+pub(super) struct Asked {
+    /// All of it.
+    pub(super) ranges: Vec<BlockRange>,
+    /// What is final.
+    pub(super) final_ranges: Vec<BlockRange>,
+    /// The last final block.
+    pub(super) last_final: Option<u64>,
+    /// The head.
+    pub(super) head: u64,
+}
+
+/// Numbers for what was asked for: offsets are from the head, dates are looked up.
+pub(super) async fn resolve(
+    source: &Source,
+    confirmations: Option<u64>,
+    spans: &[Span],
+) -> Result<Asked, CommandError> {
+    let failed = |source: RpcError| {
+        let (url, what) = (source.provider.clone(), "its head and the blocks of a time");
+        CommandError::Provider { url, what, source }
+    };
+    let head = source.latest().await.map_err(failed)?.number;
+    let last_final = source.finalized(head, confirmations).await.map_err(failed)?;
+    let end = head + 1;
+    let mut times = BTreeMap::new();
+    for time in spans.iter().flat_map(|span| span.times()) {
+        times.insert(time, source.block_at(time, end).await.map_err(failed)?);
+    }
+    let at = |time: u64| times.get(&time).copied();
+    let ranges: Vec<BlockRange> = spans.iter().filter_map(|span| span.resolve(end, at)).collect();
+    let to_final = |range: &BlockRange| {
+        last_final.and_then(|last| BlockRange::new(range.first, range.last.min(last)))
+    };
+    let final_ranges = ranges.iter().filter_map(to_final).collect();
+    Ok(Asked { ranges, final_ranges, last_final, head })
+}
+
 /// Seals what is left, so that every reader finds it in parts.
-async fn seal_rest(chain: &crate::node::ChainNode) -> Result<(), CommandError> {
+async fn seal_rest(chain: &ChainNode) -> Result<(), CommandError> {
     let store = chain.chain.clone();
     let sealed = on_cpu(move || {
         while store.index_some(256)? {}
@@ -124,32 +169,42 @@ async fn seal_rest(chain: &crate::node::ChainNode) -> Result<(), CommandError> {
     Ok(sealed.await.map_err(|source| NodeError::Store { chain: name, source })?)
 }
 
-fn report(
-    chain: &crate::node::ChainNode,
-    asked: BlockRange,
-    last_final: Option<u64>,
-    is_signalled: bool,
-) -> Result<Exit, CommandError> {
-    let missing = chain.chain.with_state(|state| state.captured().missing(asked));
-    let count: u64 = missing.iter().map(BlockRange::len).sum();
-    let have = asked.len() - count;
+fn report(chain: &ChainNode, asked: &Asked, is_signalled: bool) -> Result<Exit, CommandError> {
+    let captured = chain.chain.with_state(ChainState::captured);
+    let missing: Vec<BlockRange> =
+        asked.ranges.iter().flat_map(|range| captured.missing(*range)).collect();
+    let all: u64 = asked.ranges.iter().map(BlockRange::len).sum();
+    let have = all - missing.iter().map(BlockRange::len).sum::<u64>();
     let bytes: u64 = chain.chain.with_state(|s| s.parts().iter().map(|p| p.file_bytes).sum());
+    let ranges: Vec<String> = asked.ranges.iter().map(ToString::to_string).collect();
     output::line(&format!(
-        "{have} of {} blocks of {asked} are captured; {} requests; parts {bytes} bytes, \
+        "{have} of {all} blocks of {} are captured; {} requests; parts {bytes} bytes, \
          log {} bytes",
-        asked.len(),
+        ranges.join(", "),
         chain.source.pool().requests(),
         chain.chain.log().file_bytes(),
     ))?;
-    let Some(first_missing) = missing.first() else { return Ok(Exit::Success) };
+    let holes = chain.holes.list();
+    for hole in &holes {
+        output::line(&format!(
+            "no provider has blocks {}..={}: {}",
+            hole.first, hole.last, hole.reason
+        ))?;
+    }
+    if missing.is_empty() {
+        return Ok(Exit::Success);
+    }
     if is_signalled {
         output::line("interrupted: the same command goes on from here")?;
-    } else {
-        let last_final = last_final.map_or("none yet".to_owned(), |last| last.to_string());
+        return Ok(Exit::Incomplete);
+    }
+    let young = missing.iter().find(|range| asked.last_final.is_none_or(|last| range.last > last));
+    if let Some(range) = young {
+        let first = asked.last_final.map_or(range.first, |last| range.first.max(last + 1));
+        let last_final = asked.last_final.map_or("none yet".to_owned(), |last| last.to_string());
         output::line(&format!(
-            "blocks from {} on are not final yet (the last final block is {last_final}): \
+            "blocks from {first} on are not final yet (the last final block is {last_final}): \
              `headwater run` follows them",
-            first_missing.first
         ))?;
     }
     Ok(Exit::Incomplete)
@@ -196,22 +251,6 @@ async fn show(
         tokio::select! {
             () = tokio::time::sleep(REFRESH) => {}
             () = shutdown.requested() => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read_as_cryo_reads_them() {
-        let range = |text| parse_range(text).ok().map(|range| (range.first, range.last));
-        assert_eq!(range("0:1000"), Some((0, 999)));
-        assert_eq!(range("17M:17.1M"), Some((17_000_000, 17_099_999)));
-        assert_eq!(range("5K:5001"), Some((5_000, 5_000)));
-        for wrong in ["", "5", "5:5", "7:5", "a:b", "-5:7", "5:-7", "0:0"] {
-            assert_eq!(range(wrong), None, "{wrong}");
         }
     }
 }

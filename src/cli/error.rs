@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use headwater_storage::backup::BackupError;
 
+use crate::capture::{CaptureError, SpanError};
 use crate::config::ConfigError;
 use crate::devnet::DevnetError;
 use crate::exit::Exit;
@@ -46,6 +47,9 @@ pub enum CommandError {
         #[source]
         source: RpcError,
     },
+    /// A provider serves another chain.
+    #[error(transparent)]
+    Chain(CaptureError),
     /// A backup, a restore or a repair.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -62,11 +66,8 @@ pub enum CommandError {
         path: PathBuf,
     },
     /// A range that is none.
-    #[error("`{text}` is no range of blocks: write FIRST:END, for example 0:1000 (END excluded)")]
-    Range {
-        /// What was given.
-        text: String,
-    },
+    #[error(transparent)]
+    Span(#[from] SpanError),
     /// No chain of that name.
     #[error("no chain `{name}` is stored there: `headwater status` lists them")]
     UnknownChain {
@@ -104,10 +105,10 @@ impl CommandError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            CommandError::Config(_) => Exit::Config,
+            CommandError::Config(_) | CommandError::Chain(_) => Exit::Config,
             CommandError::Node(error) => error.exit(),
             CommandError::Query(_) | CommandError::Refused { is_query: true, .. } => Exit::Query,
-            CommandError::Range { .. }
+            CommandError::Span(_)
             | CommandError::UnknownChain { .. }
             | CommandError::Token
             | CommandError::Backup(BackupError::Relative { .. } | BackupError::Inside { .. }) => {

@@ -4,6 +4,8 @@ mod args;
 mod ask;
 mod backfill;
 mod backup;
+mod check;
+mod costs;
 mod demo;
 mod devnet;
 mod error;
@@ -35,6 +37,7 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
     match args.command {
         Command::Demo(args) => demo::run(args).await,
         Command::Run(args) => run::run(args).await,
+        Command::Check(args) => check::run(args).await,
         Command::Backfill(args) => backfill::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Providers(args) => providers::run(args).await,

@@ -147,7 +147,18 @@ fn text(document: &Value, is_running: bool) -> String {
             number(chain, "/part_bytes"),
         );
         out.push_str(&damages(chain));
+        for hole in list(chain, "/holes") {
+            let _infallible = writeln!(
+                out,
+                "  nobody has {}..={}: {}",
+                number(hole, "/first"),
+                number(hole, "/last"),
+                word(hole, "/reason"),
+            );
+        }
         if is_running {
+            let waits = word(chain, "/history_problem");
+            let _infallible = writeln!(out, "  history    {waits}");
             let problem = word(chain, "/capture/problem");
             let _infallible = writeln!(out, "  problem    {problem}");
             for provider in list(chain, "/providers") {

@@ -6,13 +6,13 @@ use headwater_storage::model::BlockRange;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::audit::{Report, audit};
+use crate::capture::SpanError;
 use crate::exit::Exit;
 use crate::node::{ChainNode, Node, NodeError};
 use crate::supervisor::on_cpu;
 
 use super::args::VerifyArgs;
 use super::ask::Which;
-use super::backfill::parse_range;
 use super::error::CommandError;
 use super::output;
 
@@ -35,7 +35,11 @@ struct Status {
 }
 
 pub(super) async fn run(args: VerifyArgs) -> Result<Exit, CommandError> {
-    let asked = args.range.as_deref().map(parse_range).transpose()?;
+    if args.range.is_some_and(|span| span.times().next().is_some()) {
+        let reason = "verify reads blocks by their numbers, not by dates".to_owned();
+        let text = args.range.map(|span| format!("{span:?}")).unwrap_or_default();
+        return Err(SpanError { text, reason }.into());
+    }
     let which = Which::find(&args.which)?;
     let chains = match &which {
         Which::Running(remote) => remote.document::<Status>("/v1/status").await?.chains,
@@ -45,7 +49,11 @@ pub(super) async fn run(args: VerifyArgs) -> Result<Exit, CommandError> {
     let mut is_good = true;
     let mut count = 0;
     for chain in chains.iter().filter(is_wanted) {
-        let ranges = asked.map_or_else(|| chain.captured.clone(), |range| vec![range]);
+        let end = chain.captured.last().map_or(0, |range| range.last + 1);
+        let ranges = match args.range {
+            Some(span) => span.resolve(end, |_| None).into_iter().collect(),
+            None => chain.captured.clone(),
+        };
         let report = verify_chain(&which, &chain.name, &ranges).await?;
         is_good &= report.is_good();
         count += 1;

@@ -26,6 +26,8 @@ pub struct Faults {
     pub cut: u32,
     /// HTTP 503.
     pub unavailable: u32,
+    /// Blocks below this one are no longer there.
+    pub pruned_below: u64,
     /// Blocks that it is behind: what is above is not there.
     pub lag: u64,
     /// Subscriptions stand, and nothing is announced.

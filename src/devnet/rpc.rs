@@ -114,6 +114,10 @@ fn find(provider: &Provider, text: &str) -> Result<Option<std::sync::Arc<Built>>
         }
         number => number.parse::<U64>().map_err(|_| invalid("no block number"))?.to(),
     };
+    if number < provider.faults().pruned_below {
+        // As go-ethereum answers (EIP-4444).
+        return Err((4444, "pruned history unavailable".to_owned()));
+    }
     Ok(provider.chain.by_number(number).filter(|_| number <= head))
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::audit::{Report, audit};
-use crate::capture::StatusView;
+use crate::capture::{Hole, StatusView};
 use crate::forward::ExportView;
 use crate::keeper::SpaceView;
 use crate::node::{ChainNode, Node};
@@ -40,6 +40,10 @@ pub struct ChainView {
     pub sealed_blocks: u64,
     /// What lies between the configured start and the head and is missing.
     pub gaps: Vec<BlockRange>,
+    /// What of it no provider has; it is asked for again every ten minutes.
+    pub holes: Vec<Hole>,
+    /// Why history waits, if it does.
+    pub history_problem: Option<String>,
     /// Last durable record.
     pub durable_lsn: u64,
     /// Last indexed record.
@@ -108,6 +112,8 @@ impl From<&ChainNode> for ChainView {
             captured: captured.iter().collect(),
             sealed_blocks,
             gaps: node.gaps(),
+            holes: node.holes.list(),
+            history_problem: node.history.view().problem,
             durable_lsn: chain.log().durable().0,
             indexed_lsn: chain.index().map_or(0, |index| index.indexed().0),
             lookups: chain.lookups().to_string(),
@@ -166,9 +172,10 @@ pub(super) async fn gaps(
     State(app): State<App>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let gaps = find(&app, &name)?.gaps();
+    let node = find(&app, &name)?;
+    let gaps = node.gaps();
     let missing: u64 = gaps.iter().map(BlockRange::len).sum();
-    Ok(Json(json!({ "gaps": gaps, "missing_blocks": missing })))
+    Ok(Json(json!({ "gaps": gaps, "missing_blocks": missing, "holes": node.holes.list() })))
 }
 
 /// `GET /v1/exporters`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use headwater_storage::model::ChainEvent;
 use headwater_storage::store::{Appender, Chain, Repair};
 
-use crate::capture::{Backfill, CaptureError, Source};
+use crate::capture::{Backfill, CaptureError, ChainStatus, Holes, Source};
 use crate::supervisor::Shutdown;
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -27,6 +27,10 @@ pub struct Healing {
     pub chain: Arc<Chain>,
     /// How they go there.
     pub appender: Appender,
+    /// How it stands.
+    pub status: Arc<ChainStatus>,
+    /// What nobody has.
+    pub holes: Arc<Holes>,
     /// Backfills that run; sealing waits for more while there are some.
     pub backfills: Arc<AtomicUsize>,
 }
@@ -35,7 +39,8 @@ pub struct Healing {
 pub async fn heal(healing: Healing, mut shutdown: Shutdown) -> Result<(), CaptureError> {
     let mut durable = healing.chain.durable();
     while !shutdown.is_requested() {
-        let repair = healing.chain.with_state(|state| state.next_repair(healing.first));
+        let holes = healing.holes.numbers();
+        let repair = healing.chain.with_state(|state| state.next_repair(healing.first, &holes));
         match repair {
             Some(Repair::TakeBack(block)) => {
                 tracing::warn!(chain = %healing.chain.name(), %block, "takes a lost fork back");
@@ -49,13 +54,14 @@ pub async fn heal(healing: Healing, mut shutdown: Shutdown) -> Result<(), Captur
                 tracing::info!(chain = %healing.chain.name(), %range, "fetches what is missing");
                 healing.backfills.fetch_add(1, Ordering::AcqRel);
                 let backfill = Backfill {
-                    range,
+                    ranges: vec![range],
                     lane,
                     window: healing.window,
                     source: healing.source.clone(),
                     chain: healing.chain.clone(),
                     appender: healing.appender.clone(),
-                    status: Arc::default(),
+                    status: healing.status.clone(),
+                    holes: healing.holes.clone(),
                     progress: Arc::default(),
                 };
                 let result = backfill.run(shutdown.clone()).await;

@@ -122,6 +122,11 @@ impl Endpoint {
         Some(Announcer { name: self.name.clone(), url, key: self.key.clone() })
     }
 
+    /// Whether it announces new heads; `None` where it has no `ws_url`.
+    pub async fn announces(&self) -> Option<Result<(), String>> {
+        Some(self.announcer()?.check().await)
+    }
+
     /// Remembers how far its head is behind ours.
     pub fn has_head(&self, number: u64, ours: u64) {
         self.behind.store(ours.saturating_sub(number), Ordering::Relaxed);

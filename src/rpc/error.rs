@@ -88,6 +88,13 @@ pub struct RpcError {
     pub reason: String,
 }
 
+impl RpcError {
+    /// Whether the block is not there, as opposed to: cannot be had now.
+    pub fn is_absence(&self) -> bool {
+        matches!(self.cause, Cause::BlockMissing | Cause::Pruned)
+    }
+}
+
 /// What the provider put into `error`.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 pub struct ErrorObject {

@@ -10,6 +10,7 @@ use headwater_storage::model::{BlockRef, ChainName};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Notify, watch};
 use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::clock;
 use crate::supervisor::Shutdown;
@@ -23,6 +24,8 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+type Stream = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// Where heads are announced, with one key.
 pub(super) struct Announcer {
@@ -102,6 +105,51 @@ impl Heads {
     }
 }
 
+fn socket(error: tungstenite::Error) -> Ended {
+    Ended::Socket(Box::new(error))
+}
+
+impl Announcer {
+    /// Connects and asks for new heads.
+    async fn connect(&self) -> Result<Stream, Ended> {
+        self.key.spend(["eth_subscribe"].into_iter()).await.map_err(Ended::Key)?;
+        let connecting = tokio_tungstenite::connect_async(self.url.expose_secret());
+        let connected = tokio::time::timeout(CONNECT_MAX, connecting).await;
+        let (mut stream, _) = connected.map_err(|_| Ended::Silent)?.map_err(socket)?;
+        let ask = r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
+        stream.send(Message::text(ask)).await.map_err(socket)?;
+        Ok(stream)
+    }
+
+    /// Whether a subscription stands: the first answer decides; the text has no key.
+    pub(super) async fn check(&self) -> Result<(), String> {
+        let answer = async {
+            let mut stream = self.connect().await?;
+            loop {
+                match stream.next().await.ok_or(Ended::Closed)?.map_err(socket)? {
+                    Message::Text(text) => return read(&text).map(drop),
+                    Message::Close(_) => return Err(Ended::Closed),
+                    Message::Binary(_)
+                    | Message::Ping(_)
+                    | Message::Pong(_)
+                    | Message::Frame(_) => {}
+                }
+            }
+        };
+        let answer = tokio::time::timeout(SILENCE_MAX, answer).await;
+        answer.unwrap_or(Err(Ended::Silent)).map_err(|ended| self.text(&ended))
+    }
+
+    /// Why it ended, without the key.
+    fn text(&self, ended: &Ended) -> String {
+        let text = headwater_storage::store::error_text(ended);
+        match self.key.secret().filter(|key| !key.expose_secret().is_empty()) {
+            Some(key) => text.replace(key.expose_secret(), "***"),
+            None => text,
+        }
+    }
+}
+
 impl Subscription {
     pub(super) fn new(chain: ChainName, announcers: Vec<Announcer>) -> Subscription {
         Subscription { chain, announcers, feed: watch::Sender::default(), stalled: Arc::default() }
@@ -123,10 +171,7 @@ impl Subscription {
             };
             let was_well = self.feed.borrow().provider.is_some();
             self.feed.send_modify(|feed| feed.provider = None);
-            let mut problem = headwater_storage::store::error_text(&ended);
-            if let Some(key) = announcer.key.secret().filter(|k| !k.expose_secret().is_empty()) {
-                problem = problem.replace(key.expose_secret(), "***");
-            }
+            let problem = announcer.text(&ended);
             metrics::subscription_ended(&self.chain, &announcer.name);
             if problem == last_problem {
                 tracing::debug!(chain = %self.chain, provider = announcer.name, problem, "again");
@@ -155,13 +200,7 @@ impl Subscription {
     }
 
     async fn subscribed(&self, announcer: &Announcer) -> Result<Ended, Ended> {
-        let socket = |error| Ended::Socket(Box::new(error));
-        announcer.key.spend(["eth_subscribe"].into_iter()).await.map_err(Ended::Key)?;
-        let connecting = tokio_tungstenite::connect_async(announcer.url.expose_secret());
-        let connected = tokio::time::timeout(CONNECT_MAX, connecting).await;
-        let (mut stream, _) = connected.map_err(|_| Ended::Silent)?.map_err(socket)?;
-        let ask = r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
-        stream.send(Message::text(ask)).await.map_err(socket)?;
+        let mut stream = announcer.connect().await?;
         let mut pings = tokio::time::interval(PING_EVERY);
         let mut last = tokio::time::Instant::from_std(clock::now());
         loop {
@@ -185,13 +224,7 @@ impl Subscription {
 
     /// The answer to the subscription, or a head.
     async fn take(&self, announcer: &Announcer, text: &str) -> Result<(), Ended> {
-        let Ok(message) = serde_json::from_str::<Pushed>(text) else {
-            return Err(Ended::Refused(text.chars().take(200).collect()));
-        };
-        if let Some(error) = message.error {
-            return Err(Ended::Refused(error.message));
-        }
-        let Some(params) = message.params else {
+        let Some(params) = read(text)? else {
             // The subscription stands; from here on silence is a fault.
             let name = announcer.name.clone();
             self.feed.send_modify(|feed| feed.provider = Some(name));
@@ -203,6 +236,17 @@ impl Subscription {
         let name = announcer.name.clone();
         self.feed.send_replace(Feed { provider: Some(name), head: Some(head) });
         Ok(())
+    }
+}
+
+/// A head, or nothing where it is the answer to the subscription.
+fn read(text: &str) -> Result<Option<Params>, Ended> {
+    let Ok(message) = serde_json::from_str::<Pushed>(text) else {
+        return Err(Ended::Refused(text.chars().take(200).collect()));
+    };
+    match message.error {
+        Some(error) => Err(Ended::Refused(error.message)),
+        None => Ok(message.params),
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the commands do: the demo, backfill, SQL and status, running and stopped.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use headwater::devnet::DevnetConfig;
+use headwater::devnet::{DevnetConfig, Faults};
 use serde_json::Value;
 
 use crate::harness::{Appliance, Chain, config, program, until};
@@ -284,4 +285,144 @@ async fn run_needs_no_configuration_file() {
     assert!(url.contains("127.0.0.1"));
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// A configuration whose provider has three keys, with limits.
+fn keyed(folder: &Path, url: &str, extra: &str) -> std::path::PathBuf {
+    let path = config(folder, &[], "");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    let mut keys = Vec::new();
+    for key in 1..=3 {
+        let file = folder.join(format!("key-{key}"));
+        std::fs::write(&file, format!("planted-{key}\n")).unwrap();
+        keys.push(format!("\"file:{}\"", file.display()));
+    }
+    write!(
+        text,
+        "[[chain.provider]]\nname = \"metered\"\nurl = \"{url}/v3/{{key}}\"\nkeys = [{}]\n{extra}",
+        keys.join(", ")
+    )
+    .unwrap();
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn backfill_with(config: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = program().arg("backfill").args(args).arg("--config").arg(config).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_takes_many_ranges_dates_and_a_configuration_and_says_before_what_it_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain =
+        Chain::new(DevnetConfig { transactions: 2, finality: 10, ..DevnetConfig::default() });
+    chain.node.mine(120).unwrap();
+    let (url, provider) = chain.provider().await;
+    let extra = "preset = \"alchemy\"\nlimits = { per_second = 10000, per_month = 30000 }\n";
+    let path = keyed(folder.path(), &url, extra);
+
+    let (code, text) = backfill_with(&path, &["0:20", "40:+5", "-30:-20", "--dry-run"]);
+    assert_eq!(code, Some(0), "{text}");
+    let shown = [
+        "35 blocks of chain devnet are missing and final: 70 requests",
+        "metered (3 keys): 40 compute units a block, 3000 compute units a day are 75 blocks",
+        "1400 compute units for all",
+        "the quotas allow it in 0.5 days",
+        "never: the head takes all that the keys allow",
+        "on disk",
+    ];
+    for part in shown {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    assert!(!text.contains("planted"), "no key is shown: {text}");
+    assert!(!folder.path().join("data").exists(), "nothing was stored");
+
+    let (code, text) = backfill_with(&path, &["0:20", "40:+5", "-30:-20"]);
+    assert_eq!(code, Some(0), "{text}");
+    let data = folder.path().join("data");
+    let rows =
+        sql(&data, "select block_number as n, to_hex0x(block_hash) as h from blocks order by 1");
+    let expected: Vec<u64> = (0..20).chain(40..45).chain(91..101).collect();
+    let found: Vec<u64> = rows.iter().map(|row| row["n"].as_u64().unwrap()).collect();
+    assert_eq!(found, expected);
+    assert!(rows.iter().all(|row| row["h"] == chain.hash(row["n"].as_u64().unwrap())));
+    let counts = provider.counts();
+    assert_eq!(counts.len(), 3, "all keys were used: {counts:?}");
+    assert!(counts.values().all(|count| count.most_at_once == 1), "one worker each: {counts:?}");
+    // What is there is not fetched again, and not counted again.
+    let (_, text) = backfill_with(&path, &["0:20", "--dry-run"]);
+    assert!(text.contains("0 blocks of chain devnet are missing"), "{text}");
+    let (code, text) = backfill_with(&path, &["0:20", "--chain", "elsewhere"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("no chain `elsewhere`"), "{text}");
+    // The ledger knows what the keys were used for.
+    let output = program().args(["providers", "--data-dir"]).arg(&data).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("key-2 from 20") && text.contains("answered"), "{text}");
+
+    // All blocks of today: the devnet's clock is ours.
+    let today = headwater_storage::model::date_text(headwater_storage::model::date_of(
+        headwater::clock::unix_seconds(),
+    ));
+    let (code, text) = backfill_with(&path, &[&format!("{today}:"), "--dry-run"]);
+    assert_eq!(code, Some(7), "what is not final is left: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_that_nobody_has_are_a_gap_and_what_lies_behind_them_is_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain =
+        Chain::new(DevnetConfig { transactions: 2, finality: 10, ..DevnetConfig::default() });
+    chain.node.mine(150).unwrap();
+    let (url, provider) = chain.provider().await;
+    provider.set_faults(Faults { pruned_below: 70, ..Faults::default() });
+    let appliance = Appliance::start(&config(folder.path(), &[url], "")).await;
+    appliance.follows(&chain).await;
+    until("what can be had", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        (view["captured_blocks"] == 81 && view["holes"] != serde_json::json!([])).then_some(())
+    })
+    .await;
+    let (_, view) = appliance.get("/v1/chains/devnet/gaps").await;
+    assert_eq!(view["gaps"], serde_json::json!([{ "first": 0, "last": 69 }]), "{view}");
+    assert_eq!(view["holes"][0]["last"], 69, "{view}");
+    assert!(view["holes"][0]["reason"].as_str().unwrap().contains("pruned"), "{view}");
+    chain.node.mine(5).unwrap();
+    appliance.follows(&chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_asks_every_key_and_says_how_long_they_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(DevnetConfig { transactions: 2, ..DevnetConfig::default() });
+    chain.node.mine(120).unwrap();
+    let (url, provider) = chain.provider().await;
+    provider.set_faults(Faults { no_batches: true, ..Faults::default() });
+    let ws = url.replace("http://", "ws://");
+    let extra = format!("ws_url = \"{ws}/{{key}}\"\nlimits = {{ per_day = 1000000 }}\n");
+    let path = keyed(folder.path(), &url, &extra);
+    let check = |path: &Path| {
+        let output = program().args(["check", "--config"]).arg(path).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = check(&path);
+    assert_eq!(code, Some(0), "{text}");
+    let shown = [
+        "chain devnet: head 120",
+        "metered/key-3: answers; has eth_getBlockReceipts, the finalized tag, new heads over",
+        "metered (3 keys): 2 requests a block, 3000000 requests a day are 1500000 blocks",
+        "the head takes 86400 blocks a day, 6 % of what the keys allow",
+    ];
+    for part in shown {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    let wrong = std::fs::read_to_string(&path).unwrap().replace("chain_id = 1337", "chain_id = 1");
+    std::fs::write(&path, wrong).unwrap();
+    let (code, text) = check(&path);
+    assert_eq!(code, Some(10), "{text}");
+    assert!(text.contains("serves chain id 1337, but chain_id is 1"), "{text}");
+    assert!(!text.contains("planted"), "{text}");
 }

@@ -1,6 +1,7 @@
 //! All keys of the process: the same key behind two chains is one key, with one quota.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -227,6 +228,11 @@ impl Key {
         let limits = self.terms.limits;
         let day = limits.per_day.map(|units| (units, limits.day));
         day.or(limits.per_month.map(|units| (units, Window::Month)))
+    }
+
+    /// Units a second.
+    pub(in crate::rpc) fn per_second(&self) -> Option<u32> {
+        self.terms.limits.per_second.map(NonZeroU32::get)
     }
 
     /// Seconds until units come back.

@@ -47,7 +47,7 @@ impl Window {
     }
 
     /// Days that one quota has to last.
-    pub(super) fn days(self) -> f64 {
+    pub(in crate::rpc) fn days(self) -> f64 {
         match self {
             Window::UtcDay | Window::RollingDay => 1.0,
             Window::Month => 30.0,

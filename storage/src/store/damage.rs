@@ -25,11 +25,7 @@ impl Chain {
         let found = self.ledger.quarantined(&self.name)?;
         Ok(self.with_state(|state| {
             let is_back = |place: &Quarantine| {
-                // Above the head nothing is missing: the block was orphaned.
-                let head = state.head().map_or(0, |head| head.block.number);
-                let back = |number: u64| {
-                    state.has(number) || state.forgotten().contains(number) || number > head
-                };
+                let back = |number: u64| state.has(number) || state.forgotten().contains(number);
                 place.blocks.iter().flat_map(BlockRange::numbers).all(back)
             };
             found.into_iter().map(|place| (is_back(&place), place)).map(|(b, p)| (p, b)).collect()

@@ -1,6 +1,6 @@
 //! What capture has to do so that nothing is missing: a pure function of the chain's state.
 
-use crate::model::{BlockRange, BlockRef, Lane};
+use crate::model::{BlockRange, BlockRanges, BlockRef, Lane};
 
 use super::ChainState;
 
@@ -33,19 +33,20 @@ impl ChainState {
     }
 
     /// The next thing to mend: from a configured start on all that is missing, without one what
-    /// damage took; nobody asked for the rest.
-    pub fn next_repair(&self, first: Option<u64>) -> Option<Repair> {
+    /// damage took; nobody asked for the rest. What is in `holes` cannot be had for now.
+    pub fn next_repair(&self, first: Option<u64>, holes: &BlockRanges) -> Option<Repair> {
         if let Some(block) = self.stale().first() {
             return Some(Repair::TakeBack(*block));
         }
         let mut known = self.captured();
-        for range in self.forgotten().iter() {
+        for range in self.forgotten().iter().chain(holes.iter()) {
             known.insert(range);
         }
         let head = self.head()?.block.number;
         let below_head = |range: &BlockRange| range.first <= head;
         let damaged = self.damaged().iter().flat_map(|range| known.missing(range));
-        let wanted = first.map(|first| self.gaps(Some(first))).unwrap_or_default();
+        let wanted = first.and_then(|first| BlockRange::new(first, head));
+        let wanted = wanted.map(|range| known.missing(range)).unwrap_or_default();
         let gap = wanted.into_iter().chain(damaged).filter(below_head);
         let gap = gap.min_by_key(|range| range.first)?;
         let last_final = self.finalized().map(|block| block.number);

@@ -20,7 +20,8 @@ use crate::backup::{self, BackupRequest, RestoreRequest};
 use crate::disk::SimulatedDisk;
 use crate::ledger::Cursor;
 use crate::model::{
-    Block, BlockRange, BlockRef, ChainEvent, ChainName, Lane, Lsn, Op, Origin, Verified,
+    Block, BlockRange, BlockRanges, BlockRef, ChainEvent, ChainName, Lane, Lsn, Op, Origin,
+    Verified,
 };
 use crate::parquet::Grid;
 use crate::tables::Table;
@@ -111,7 +112,7 @@ impl Work {
 
     /// What to append next: a pure function of the state, so that it goes on after any crash.
     fn next_events(self, state: &ChainState) -> Vec<ChainEvent> {
-        match state.next_repair(Some(LIVE_FROM)) {
+        match state.next_repair(Some(LIVE_FROM), &BlockRanges::default()) {
             Some(Repair::TakeBack(block)) => return vec![ChainEvent::Reverted(block)],
             Some(Repair::Fetch { range, lane }) => {
                 return vec![applied(block(range.first), lane)];
@@ -175,7 +176,7 @@ fn run(work: Work, data_dir: &DataDir, chain: &Arc<Chain>, told: &mut Told) -> R
                 head.block.hash == block(head.block.number).header.hash
             };
             state.captured().missing(all).is_empty()
-                && state.stale().is_empty()
+                && state.next_repair(Some(LIVE_FROM), &BlockRanges::default()).is_none()
                 && state.head().is_none_or(is_winning)
         });
         if is_done {
@@ -600,7 +601,8 @@ fn without_a_start_only_what_damage_took_is_fetched() {
     for number in 12..16 {
         chain.append(&[applied(block(number), Lane::Live)]).unwrap();
     }
-    let next = |chain: &Chain, first| chain.with_state(|state| state.next_repair(first));
+    let none = BlockRanges::default();
+    let next = |chain: &Chain, first| chain.with_state(|state| state.next_repair(first, &none));
     assert_eq!(next(&chain, None), None, "nobody asked for 4 to 11");
     let range = BlockRange { first: 4, last: 11 };
     assert_eq!(next(&chain, Some(3)), Some(Repair::Fetch { range, lane: Lane::Backfill }));

@@ -1,0 +1,108 @@
+//! `headwater check`: every provider is asked with every key, before anything is stored.
+
+use serde::Serialize;
+
+use crate::capture::{ChainConfig, Source};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::node::NodeError;
+use crate::rpc::{Keyring, Plan, Pool};
+
+use super::args::CheckArgs;
+use super::error::CommandError;
+use super::{costs, output};
+
+/// What was found of a chain.
+#[derive(Serialize)]
+struct ChainReport {
+    chain: String,
+    head: Option<u64>,
+    keys: Vec<KeyReport>,
+    blocks_per_day: f64,
+    plan: Plan,
+}
+
+/// What was found of a key.
+#[derive(Serialize)]
+struct KeyReport {
+    name: String,
+    chain_id: Option<u64>,
+    takes_batches: bool,
+    has_block_receipts: bool,
+    has_finalized_tag: bool,
+    announces_heads: bool,
+    problem: Option<String>,
+}
+
+pub(super) async fn run(args: CheckArgs) -> Result<Exit, CommandError> {
+    let config = Config::load(&args.config, std::env::vars())?;
+    let keyring = Keyring::new(None);
+    let mut is_good = true;
+    for chain in &config.chain {
+        let report = check_chain(chain, &keyring).await?;
+        is_good &= report.keys.iter().all(|key| key.problem.is_none());
+        let shown = if args.json {
+            serde_json::to_string(&report).unwrap_or_default()
+        } else {
+            text(&report)
+        };
+        output::line(&shown)?;
+    }
+    Ok(if is_good { Exit::Success } else { Exit::NotReady })
+}
+
+async fn check_chain(chain: &ChainConfig, keyring: &Keyring) -> Result<ChainReport, CommandError> {
+    let pool = Pool::new(&chain.name, &chain.provider, keyring).map_err(NodeError::from)?;
+    let source = Source::new(pool, chain.verify);
+    let mut keys = Vec::new();
+    let mut head = None;
+    for endpoint in source.pool().endpoints() {
+        let found = source.probe(endpoint, chain.chain_id).await;
+        head = head.max(found.as_ref().ok().copied());
+        let announces = match endpoint.announces().await {
+            None => Ok(false),
+            Some(result) => result.map(|()| true),
+        };
+        let problem = found.err().map(|error| error.to_string());
+        keys.push(KeyReport {
+            name: endpoint.name().to_owned(),
+            chain_id: problem.is_none().then_some(chain.chain_id),
+            takes_batches: endpoint.takes_batches(),
+            has_block_receipts: endpoint.has_block_receipts(),
+            has_finalized_tag: endpoint.has_finalized_tag(),
+            announces_heads: announces == Ok(true),
+            problem: problem.or(announces.err()),
+        });
+    }
+    let blocks_per_day = match head {
+        Some(head) => costs::head_blocks_per_day(&source, head).await?,
+        None => 0.0,
+    };
+    let (chain, plan) = (chain.name.to_string(), Plan::of(source.pool()));
+    Ok(ChainReport { chain, head, keys, blocks_per_day, plan })
+}
+
+fn text(report: &ChainReport) -> String {
+    let head = report.head.map_or("unknown".to_owned(), |head| head.to_string());
+    let mut lines = vec![format!("chain {}: head {head}", report.chain)];
+    for key in &report.keys {
+        if let Some(problem) = &key.problem {
+            lines.push(format!("  {}: {problem}", key.name));
+            continue;
+        }
+        let has = [
+            (key.takes_batches, "batches"),
+            (key.has_block_receipts, "eth_getBlockReceipts"),
+            (key.has_finalized_tag, "the finalized tag"),
+            (key.announces_heads, "new heads over WebSocket"),
+        ];
+        let has: Vec<&str> =
+            has.into_iter().filter(|(has, _)| *has).map(|(_, what)| what).collect();
+        let has =
+            if has.is_empty() { "the least that is needed".to_owned() } else { has.join(", ") };
+        lines.push(format!("  {}: answers; has {has}", key.name));
+    }
+    lines.extend(report.plan.providers.iter().map(|provider| format!("  {provider}")));
+    lines.push(format!("  {}", costs::following(&report.plan, report.blocks_per_day)));
+    lines.join("\n")
+}
