@@ -99,7 +99,8 @@ pub fn audit(chain: &Chain, range: BlockRange) -> Result<Report, StoreError> {
 fn prove(head: &EventHead, block: &Block) -> Result<bool, String> {
     let links = Verified::PARENT;
     let claims = Verified(head.verified.0 & !links.0);
-    match verify(block, Depth::Roots) {
+    let depth = if claims.has(Verified::SENDERS) { Depth::Senders } else { Depth::Roots };
+    match verify(block, depth) {
         Ok(proved) if proved.has(claims) => Ok(claims != Verified::default()),
         Ok(proved) => Err(format!("marked {claims}, but only {proved} comes out")),
         Err(_) if claims == Verified::default() => Ok(false),

@@ -5,15 +5,17 @@
 
 mod header;
 mod receipt;
+mod sender;
 mod transaction;
 
 use alloy::rlp::Encodable;
-use alloy_primitives::{B256, b256, keccak256};
+use alloy_primitives::{Address, B256, b256, keccak256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use headwater_storage::model::{Block, BlockRef, Header, HeaderKey, Verified, Withdrawal};
 
 pub use header::header_hash;
 pub use receipt::prove as prove_receipts;
+pub use sender::prove as prove_senders;
 pub use transaction::prove as prove_transactions;
 
 /// Root of a trie without entries.
@@ -29,6 +31,8 @@ pub enum Depth {
     /// Hashes, links and roots.
     #[default]
     Roots,
+    /// The same, and who signed each transaction.
+    Senders,
     /// Links only, for chains whose headers hash by rules of their own.
     Links,
 }
@@ -68,6 +72,18 @@ pub enum Mismatch {
         /// What comes out.
         computed: B256,
     },
+    /// A transaction is not signed by its sender.
+    #[error("block {block}: transaction {position} is from {claimed}, signed by {computed}")]
+    Sender {
+        /// The block.
+        block: BlockRef,
+        /// Position in the block.
+        position: usize,
+        /// What it says.
+        claimed: Address,
+        /// Who signed.
+        computed: Address,
+    },
     /// The header has a root of withdrawals but there is no list, or the other way round.
     #[error("block {block}: the header's withdrawals root and the list do not go together")]
     Withdrawals {
@@ -98,6 +114,9 @@ pub fn verify(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
     }
     if prove_withdrawals(block)? {
         verified = verified.with(Verified::WITHDRAWALS);
+    }
+    if depth == Depth::Senders && prove_senders(block)? {
+        verified = verified.with(Verified::SENDERS);
     }
     Ok(verified)
 }

@@ -5,6 +5,8 @@ mod backups;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod chains;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod data;
@@ -24,5 +26,7 @@ mod providers;
 mod recorded;
 #[cfg(test)]
 mod reorgs;
+#[cfg(test)]
+mod replayed;
 #[cfg(test)]
 mod sinks;

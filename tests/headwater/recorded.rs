@@ -28,10 +28,11 @@ fn every_recorded_block_gets_the_mark_that_an_independent_implementation_gave_it
             (check("H"), Verified::HEADER),
             (check("T"), Verified::TRANSACTIONS),
             (check("R"), Verified::RECEIPTS),
+            (check("S"), Verified::SENDERS),
         ];
         let expected = expected.iter().filter(|(check, _)| check == "ok" || check == "self");
         let expected = expected.fold(Verified::default(), |all, (_, proof)| all.with(*proof));
-        match verify(&block, Depth::Roots) {
+        match verify(&block, Depth::Senders) {
             Ok(found) => {
                 *marks.entry(format!("{network}: {found}")).or_default() += 1;
                 if !found.has(expected) {
@@ -165,4 +166,24 @@ fn every_recorded_error_of_a_provider_means_what_it_says() {
     assert_eq!(cause_of(None, &body), Some(Cause::QuotaSpent { until: None }));
     let rate = body.replace("daily request count exceeded, request rate limited", "rate exceeded");
     assert_eq!(cause_of(Some(429), &rate), Some(Cause::Throttled { after: wait }));
+}
+
+#[test]
+fn a_sender_that_did_not_sign_is_refused() {
+    let Some(folder) = data::chain_data() else { return };
+    let mut tried = 0;
+    for (_, folder) in data::block_folders(&folder).iter().step_by(7) {
+        let block = data::read_gz(&folder.join("block.json.gz")).unwrap();
+        let receipts = data::read_gz(&folder.join("receipts.json.gz"));
+        let Ok(mut block) = data::parse(&block, receipts.as_deref()) else { continue };
+        let proved = verify(&block, Depth::Senders).is_ok_and(|mark| mark.has(Verified::SENDERS));
+        let signed =
+            block.transactions.iter().position(|t| t.transaction_type <= 4 && !t.r.is_zero());
+        let Some(at) = signed.filter(|_| proved) else { continue };
+        block.transactions[at].from.0[7] ^= 1;
+        let error = headwater::capture::verify::prove_senders(&block).unwrap_err().to_string();
+        assert!(error.contains(&format!("transaction {at} is from")), "{error}");
+        tried += 1;
+    }
+    assert!(tried > 10, "{tried} blocks with signed transactions");
 }

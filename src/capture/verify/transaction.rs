@@ -31,8 +31,13 @@ pub fn prove(block: &Block) -> Result<bool, Mismatch> {
     Ok(true)
 }
 
+/// Whether a transaction carries a signature of its sender; others are made by the chain's rules.
+pub(super) fn is_signed(transaction: &Transaction) -> bool {
+    !matches!(transaction.transaction_type, DEPOSIT | ARBITRUM_INTERNAL)
+}
+
 /// The fields of an envelope in order.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     kind: u8,
     list: Vec<Field<'a>>,
 }
@@ -51,7 +56,7 @@ enum Field<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn of(transaction: &'a Transaction) -> Option<Fields<'a>> {
+    pub(super) fn of(transaction: &'a Transaction) -> Option<Fields<'a>> {
         let list = match transaction.transaction_type {
             0 => legacy(transaction),
             1 => access_list(transaction),
@@ -68,7 +73,17 @@ impl<'a> Fields<'a> {
         Some(Fields { kind: u8::try_from(transaction.transaction_type).ok()?, list })
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    /// What was signed: all but the signature, and for EIP-155 the chain in its place.
+    pub(super) fn unsigned(mut self, chain_id: Option<u64>) -> Option<Fields<'a>> {
+        self.list.truncate(self.list.len().checked_sub(3)?);
+        if let Some(chain_id) = chain_id {
+            let rest = [Field::Number(chain_id.into()), Field::Number(0), Field::Number(0)];
+            self.list.extend(rest);
+        }
+        Some(self)
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         if self.kind != 0 {
             out.push(self.kind);
         }

@@ -20,12 +20,16 @@ impl Verified {
     /// The withdrawals hash to the header's root.
     pub const WITHDRAWALS: Verified = Verified(1 << 4);
 
-    const NAMES: [(Verified, &'static str); 5] = [
+    /// Every signed transaction is signed by its sender.
+    pub const SENDERS: Verified = Verified(1 << 5);
+
+    const NAMES: [(Verified, &'static str); 6] = [
         (Verified::HEADER, "header"),
         (Verified::PARENT, "parent"),
         (Verified::TRANSACTIONS, "transactions"),
         (Verified::RECEIPTS, "receipts"),
         (Verified::WITHDRAWALS, "withdrawals"),
+        (Verified::SENDERS, "senders"),
     ];
 
     /// Both sets together.
