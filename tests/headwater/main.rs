@@ -29,4 +29,6 @@ mod reorgs;
 #[cfg(test)]
 mod replayed;
 #[cfg(test)]
+mod schedules;
+#[cfg(test)]
 mod sinks;
