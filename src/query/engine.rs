@@ -16,6 +16,7 @@ use headwater_storage::store::{Chain, Snapshot};
 use headwater_storage::tables::Table;
 use tokio::sync::Semaphore;
 
+use super::orphans::{BLOCKS_ALL, OrphanedBlocks};
 use super::table::SnapshotTable;
 use super::tail::TailCache;
 use super::{QueryConfig, QueryError, functions};
@@ -80,7 +81,7 @@ impl Engine {
     }
 
     async fn run_unbounded(&self, sql: &str) -> Result<Answer, QueryError> {
-        let (context, lsn) = self.session()?;
+        let (context, lsn) = self.session().await?;
         let options = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -107,7 +108,7 @@ impl Engine {
     }
 
     /// A session in which every table is cut at the same record of each chain.
-    fn session(&self) -> Result<(SessionContext, BTreeMap<String, u64>), QueryError> {
+    async fn session(&self) -> Result<(SessionContext, BTreeMap<String, u64>), QueryError> {
         let mut config = SessionConfig::new()
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(true);
@@ -131,6 +132,11 @@ impl Engine {
                 .register_table(table.name(), provider)
                 .map_err(|error| QueryError::running(&error))?;
         }
+        let failed = |error| QueryError::running(&error);
+        let orphans = Arc::new(OrphanedBlocks::new(snapshots.clone()));
+        context.register_table("orphaned_blocks", orphans).map_err(failed)?;
+        let all = context.sql(BLOCKS_ALL).await.map_err(failed)?;
+        context.register_table("blocks_all", all.into_view()).map_err(failed)?;
         let lsn = snapshots
             .iter()
             .map(|(snapshot, _, _)| (snapshot.chain.to_string(), snapshot.lsn.0))

@@ -5,6 +5,7 @@ mod config;
 mod engine;
 mod error;
 mod functions;
+mod orphans;
 mod output;
 mod prune;
 mod table;

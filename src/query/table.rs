@@ -27,14 +27,14 @@ use headwater_storage::tables::{Table, event_rows};
 use super::prune::block_numbers;
 use super::tail::TailCache;
 
-type Source = (Arc<Snapshot>, Arc<Chain>, Arc<TailCache>);
+pub(super) type Source = (Arc<Snapshot>, Arc<Chain>, Arc<TailCache>);
 
 /// One table over snapshots of some chains.
 pub(super) struct SnapshotTable {
-    table: Table,
+    pub(super) table: Table,
     /// The columns of the files, then those of their folders.
     schema: SchemaRef,
-    sources: Vec<Source>,
+    pub(super) sources: Vec<Source>,
 }
 
 impl std::fmt::Debug for SnapshotTable {
@@ -87,7 +87,7 @@ impl SnapshotTable {
     }
 
     /// Adds the columns that parts have in their folders' names.
-    fn with_folder(
+    pub(super) fn with_folder(
         &self,
         snapshot: &Snapshot,
         heads: &[EventHead],

@@ -20,6 +20,9 @@ use super::router::{Facts, Health};
 use super::subscribe::Announcer;
 use super::{Call, Cause, ProviderConfig, Reply, RpcError};
 
+/// How long a key rests at most whose provider calls it spent while we do not.
+const SPENT_LOOK: Duration = Duration::from_hours(1);
+
 /// Blocks that a provider may be behind without being asked last.
 const BEHIND_MAX: u64 = 2;
 
@@ -228,10 +231,13 @@ impl Endpoint {
     /// Remembers a failure, so that others are asked first for a while; whether it is another
     /// than the last.
     pub fn failed(&self, error: &RpcError) -> bool {
-        self.health
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .failed(&error.cause, clock::now());
+        let mut cause = error.cause.clone();
+        // It says so itself: until the reset that we know of, looked at every hour.
+        if cause == (Cause::QuotaSpent { until: None }) && self.key.quota().is_some() {
+            let until = Duration::from_secs(self.key.resets_in()).min(SPENT_LOOK);
+            cause = Cause::QuotaSpent { until: Some(until) };
+        }
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).failed(&cause, clock::now());
         if matches!(error.cause, Cause::Throttled { .. }) {
             self.key.gate().throttled();
         }

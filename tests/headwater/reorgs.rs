@@ -30,6 +30,23 @@ async fn reorgs_1_to_64_deep_leave_the_canonical_chain_everywhere() {
     assert_eq!(rows[0]["n"], (1..=DEEPEST).sum::<u64>(), "each orphan is taken back once");
     let (_, view) = appliance.get("/v1/chains/devnet").await;
     assert_eq!(view["gaps"].as_array().unwrap().len(), 0);
+    // Every orphan is there with all of its columns, sealed heights and the tail alike.
+    let all = "select is_canonical, count(*) as n, count(distinct block_hash) as hashes, \
+               min(transaction_count) as t from blocks_all group by is_canonical order by 1";
+    let rows = appliance.sql(all).await;
+    let orphans = (1..=DEEPEST).sum::<u64>();
+    let height = chain.node.head() + 1;
+    let expected = [
+        serde_json::json!({ "is_canonical": false, "n": orphans, "hashes": orphans, "t": 3 }),
+        serde_json::json!({
+            "is_canonical": true, "n": height, "hashes": height, "t": 0
+        }),
+    ];
+    assert_eq!(rows, expected);
+    let one = "select count(*) as n from blocks_all where block_number = 60 and not is_canonical";
+    let of_events = "select count(*) as n from chain_events where block_number = 60 \
+                     and op = 'reverted'";
+    assert_eq!(appliance.sql(one).await, appliance.sql(of_events).await);
     assert_eq!(appliance.terminate().code(), Some(0));
 }
 

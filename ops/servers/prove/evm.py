@@ -62,8 +62,12 @@ shutil.rmtree(pathlib.Path(sys.argv[1]) / "geth", ignore_errors=True)
 (pathlib.Path(sys.argv[1]) / "anvil.json").unlink(missing_ok=True)
 node("start")
 name = {"geth": "devnet", "anvil": "anvil"}[client]
-arguments = ["--rpc", url, "--start", "0", "--listen", "127.0.0.1:0", "--data-dir", folder / "data"]
+# anvil speaks WebSocket on its one port.
+ws_port = os.environ["EVM_WS_PORT"] if client == "geth" else os.environ["EVM_PORT"]
+ws = f"ws://127.0.0.1:{ws_port}"
+arguments = ["--rpc", url, "--ws", ws, "--start", "0", "--listen", "127.0.0.1:0", "--data-dir", folder / "data"]
 appliance = Appliance(folder, *arguments)
+until("an announcer", lambda: appliance.chain()["capture"]["announced_by"])
 # anvil 1.7.1 hashes blobs into the transactions root, which no chain does (foundry issue 15132): we refuse such a block.
 blobs = {"geth": "1", "anvil": "0"}[client]
 sent = json.loads(node("traffic", "--count", "40", "--blobs", blobs).splitlines()[-1])
