@@ -23,6 +23,7 @@ demo:
 bench:
 	cargo bench --bench floor
 	cargo bench --bench capture
+	cargo bench --bench head
 	cargo bench -p headwater-storage --bench store
 	cargo bench -p headwater-storage --bench encodings
 

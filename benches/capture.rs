@@ -34,9 +34,9 @@ fn main() {
     let path = data.path().join("data");
     let range = format!("0:{blocks}");
     let arguments = ["headwater", "backfill", &range, "--rpc", &url, "--data-dir"];
-    let args = Args::parse_from(
-        arguments.map(Into::into).into_iter().chain([path.clone().into_os_string()]),
-    );
+    let window = std::env::var("HEADWATER_BENCH_WINDOW").unwrap_or_else(|_| "8".to_owned());
+    let rest = [path.clone().into_os_string(), "--window".into(), window.clone().into()];
+    let args = Args::parse_from(arguments.map(Into::into).into_iter().chain(rest));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (started, cpu_before) = (clock::now(), cpu());
     let exit = runtime.block_on(cli::run(args)).expect("backfilled");
@@ -52,7 +52,7 @@ fn main() {
     let index = folder_bytes(&path.join("chains"), "index");
     let per_block = used / u32::try_from(blocks).unwrap_or(u32::MAX);
     println!(
-        "{blocks} blocks in {:.2} s: {:.1} blocks/s",
+        "{blocks} blocks, {window} at a time, in {:.2} s: {:.1} blocks/s",
         wall.as_secs_f64(),
         blocks as f64 / wall.as_secs_f64()
     );

@@ -1,7 +1,7 @@
 //! Each piece's work on the same recorded blocks, timed; the sum of some is the floor.
 
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +19,6 @@ use headwater_storage::wal;
 const ROUNDS: usize = 5;
 /// Blocks of a measurement at most.
 const BLOCKS_MAX: usize = 64;
-
-/// Recorded mainnet blocks: `HEADWATER_CHAIN_DATA`, or `../shared/data` beside the project.
-pub(crate) fn recorded() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let data = std::env::var_os("HEADWATER_CHAIN_DATA").map_or_else(beside, PathBuf::from);
-    let folder = data.join("rpc/ethereum");
-    folder.is_dir().then_some(folder)
-}
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0

@@ -12,7 +12,7 @@ use crate::rpc::{Cause, Heads, RpcError};
 use crate::supervisor::Shutdown;
 use crate::telemetry::metrics;
 
-use super::look::{Look, MISSES_MAX, Memory, STREAK_MAX};
+use super::look::{Look, MISSES_MAX, Memory, STREAK_MAX, UNFOUNDED_MAX};
 use super::reorg::{Link, Step, next_step};
 use super::status::{CaptureError, ChainStatus};
 use super::{ChainConfig, Fetched, Source, Start};
@@ -117,12 +117,18 @@ impl Follower {
             Look::Next(number) => self.next(number, memory).await?,
             Look::Announced(head) => {
                 self.status.saw_head(head.number);
-                self.go_to(head, memory).await?
+                let moved = self.go_to(head, memory).await?;
+                self.judge(head, memory);
+                moved
             }
             Look::Everywhere => {
                 let ours = self.chain.with_state(|state| state.head().map(|head| head.block));
                 let latest = self.source.survey(ours).await?;
-                (memory.misses, memory.streak) = (0, 0);
+                // A chain that rests is asked less and less.
+                let is_higher = ours.is_none_or(|ours| ours.number < latest.number);
+                let is_over = is_higher || self.heads.is_alive();
+                memory.misses = if is_over { 0 } else { memory.misses + 1 };
+                memory.streak = 0;
                 // It announced nothing for long, and there was something.
                 let is_news = ours.is_some_and(|ours| ours.number < latest.number);
                 if std::mem::take(&mut memory.is_quiet) && is_news {
@@ -137,6 +143,24 @@ impl Follower {
             tracing::info!(chain = %self.config.name, head, "capture goes on");
         }
         Ok(moved)
+    }
+
+    /// Whether an announced head came, and how soon; who announces what nobody has is left.
+    fn judge(&self, head: BlockRef, memory: &mut Memory) {
+        let (ours, known) = self.chain.with_state(|state| {
+            (state.head().map(|head| head.block.number), state.hash_at(head.number))
+        });
+        if known == Some(head.hash)
+            && let Some(taken) = self.heads.since(head)
+        {
+            metrics::head_durable(&self.config.name, taken);
+        }
+        let is_in_vain = ours.is_some_and(|ours| ours < head.number) && memory.misses > 0;
+        memory.unfounded = if is_in_vain { memory.unfounded + 1 } else { 0 };
+        if memory.unfounded >= UNFOUNDED_MAX {
+            memory.unfounded = 0;
+            self.heads.stalled();
+        }
     }
 
     /// Asks for the next number: when it is there, it is applied.
@@ -201,14 +225,17 @@ impl Follower {
         memory: &mut Memory,
     ) -> Result<Option<u64>, CaptureError> {
         let every = self.config.finalized_every.get();
-        let is_due = memory.asked_final.is_none_or(|at| head.number >= at.saturating_add(every));
+        // By what is here: a head may be announced that nobody has.
+        let ours = self.chain.with_state(|state| state.head().map(|head| head.block.number));
+        let at = ours.unwrap_or(head.number);
+        let is_due = memory.asked_final.is_none_or(|last| at >= last.saturating_add(every));
         let is_free = self.config.confirmations.is_some();
-        let is_news = memory.asked_final != Some(head.number);
+        let is_news = memory.asked_final != Some(at);
         let is_wanted = is_due || is_free || (memory.is_resting && is_news);
         if !is_wanted {
             return Ok(None);
         }
-        memory.asked_final = Some(head.number);
+        memory.asked_final = Some(at);
         Ok(self.source.finalized(head.number, self.config.confirmations).await?)
     }
 

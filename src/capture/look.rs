@@ -9,7 +9,7 @@ use crate::clock;
 use super::Follower;
 use super::schedule::Schedule;
 
-/// Questions in vain after which every provider is asked for its head.
+/// Every so many questions in vain every provider is asked for its head.
 pub(super) const MISSES_MAX: u32 = 4;
 /// Blocks that were there at the first question, one after the other, after which the head is
 /// asked for: there may be many more.
@@ -18,6 +18,8 @@ pub(super) const STREAK_MAX: u32 = 3;
 /// before they have it.
 const ANNOUNCED_FIRST: Duration = Duration::from_millis(25);
 const ANNOUNCED_MAX: Duration = Duration::from_secs(1);
+/// How often an announced head is asked for until who announces it is left.
+pub(super) const UNFOUNDED_MAX: u32 = 12;
 /// While heads are announced, block times without one after which they are asked for.
 const QUIET_BLOCKS: u32 = 4;
 const QUIET_MIN: Duration = Duration::from_secs(4);
@@ -47,6 +49,8 @@ pub(super) struct Memory {
     pub(super) settled: Option<BlockRef>,
     /// The height at which was asked last what is final.
     pub(super) asked_final: Option<u64>,
+    /// How often an announced head was asked for in vain.
+    pub(super) unfounded: u32,
     /// Whether nothing was announced for long.
     pub(super) is_quiet: bool,
     /// Whether everybody was asked because nothing new came.
@@ -88,7 +92,8 @@ impl Follower {
     pub(super) fn look(&self, memory: &Memory) -> Look {
         let head = self.chain.with_state(|state| state.head().map(|head| head.block));
         let Some(head) = head else { return Look::Everywhere };
-        if memory.misses >= MISSES_MAX || memory.streak >= STREAK_MAX || memory.settled.is_none() {
+        let is_in_vain = memory.misses > 0 && memory.misses.is_multiple_of(MISSES_MAX);
+        if is_in_vain || memory.streak >= STREAK_MAX || memory.settled.is_none() {
             return Look::Everywhere;
         }
         match self.heads.last() {

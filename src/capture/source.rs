@@ -124,7 +124,7 @@ impl Source {
 
     /// How long to wait between questions, so that the quotas last until they reset.
     pub fn poll_min(&self) -> Duration {
-        self.pool.poll_min(HEADER)
+        self.pool.poll_min(HEADER, BLOCK)
     }
 
     /// The block of a number if it is there: the block itself is the question, its receipts follow.

@@ -149,7 +149,7 @@ async fn talk(provider: Arc<Provider>, mut socket: WebSocket) {
     loop {
         let out = tokio::select! {
             head = heads.recv() => match head {
-                Ok(head) if is_subscribed && !provider.faults().silent => notification(&head),
+                Ok(head) if is_subscribed && !provider.faults().silent => notification(&provider, &head),
                 Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
             },
@@ -174,7 +174,14 @@ async fn talk(provider: Arc<Provider>, mut socket: WebSocket) {
     }
 }
 
-fn notification(head: &Value) -> String {
+fn notification(provider: &Provider, head: &Value) -> String {
+    let mut head = head.clone();
+    let above = provider.faults().announce_above;
+    if above > 0
+        && let Some(object) = head.as_object_mut()
+    {
+        object.insert("number".to_owned(), format!("{:#x}", provider.chain.head() + above).into());
+    }
     json!({
         "jsonrpc": "2.0",
         "method": "eth_subscription",

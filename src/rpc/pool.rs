@@ -181,17 +181,22 @@ impl Pool {
         }
     }
 
-    /// How long to wait between questions that take calls of these methods, so that what is left
-    /// beside the blocks that are due lasts until the quotas reset.
-    pub fn poll_min(&self, methods: &'static [&'static str]) -> Duration {
+    /// How long to wait between questions of one kind, so that what is left beside the blocks that
+    /// are due lasts until the quotas reset.
+    pub fn poll_min(
+        &self,
+        question: &'static [&'static str],
+        block: &'static [&'static str],
+    ) -> Duration {
         let endpoints = &self.inner.endpoints;
-        let left: f64 = endpoints.iter().map(|e| e.facts(methods).times_left).sum();
+        let times = |methods| endpoints.iter().map(|e| e.facts(methods).times_left).sum::<f64>();
+        let (questions, blocks) = (times(question), times(block));
         let keys = endpoints.iter().map(|endpoint| endpoint.key());
         let reset = keys.filter(|key| key.quota().is_some()).map(|key| key.resets_in()).max();
-        let Some(reset) = reset.filter(|_| left.is_finite()) else { return Duration::ZERO };
-        // The blocks take more calls than one each; half of the rest may go for questions.
-        let spare = ((left - 4.0 * self.needs().blocks) / 2.0).max(1.0);
-        Duration::from_secs_f64((reset as f64 / spare).min(POLL_MIN_MAX.as_secs_f64()))
+        let Some(reset) = reset.filter(|_| questions.is_finite()) else { return Duration::ZERO };
+        // Half of what is not for blocks may go for questions.
+        let spare = questions * (1.0 - self.needs().blocks / blocks.max(1.0)) / 2.0;
+        Duration::from_secs_f64((reset as f64 / spare.max(1.0)).min(POLL_MIN_MAX.as_secs_f64()))
     }
 
     /// Those who can be asked for something that takes calls of these methods.

@@ -2,7 +2,7 @@
 //! falls silent the next is asked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::{B256, U64};
 use futures::{SinkExt, StreamExt};
@@ -39,8 +39,8 @@ pub(super) struct Announcer {
 pub struct Feed {
     /// Who announces at the moment.
     pub provider: Option<String>,
-    /// The last head that was announced.
-    pub head: Option<BlockRef>,
+    /// The last head that was announced, and when.
+    pub head: Option<(BlockRef, Instant)>,
 }
 
 /// The announcements of a chain's heads.
@@ -65,7 +65,7 @@ enum Ended {
     Socket(#[source] Box<tungstenite::Error>),
     #[error("no answer within {} s", SILENCE_MAX.as_secs())]
     Silent,
-    #[error("it announces no heads while others have new ones")]
+    #[error("it announces no heads while others have new ones, or heads that nobody has")]
     Stalled,
     #[error("it refuses the subscription: {0}")]
     Refused(String),
@@ -88,7 +88,13 @@ impl Heads {
 
     /// The last head that was announced.
     pub fn last(&self) -> Option<BlockRef> {
-        self.feed.borrow().head
+        self.feed.borrow().head.map(|(head, _)| head)
+    }
+
+    /// How long ago a head was announced, if it was the last.
+    pub fn since(&self, head: BlockRef) -> Option<Duration> {
+        let announced = self.feed.borrow().head.filter(|(last, _)| *last == head);
+        announced.map(|(_, at)| at.elapsed())
     }
 
     /// Returns when something was announced, or the announcer is another; never where nobody
@@ -170,7 +176,7 @@ impl Subscription {
                 () = shutdown.requested() => return Ok(()),
             };
             let was_well = self.feed.borrow().provider.is_some();
-            self.feed.send_modify(|feed| feed.provider = None);
+            self.feed.send_replace(Feed::default());
             let problem = announcer.text(&ended);
             metrics::subscription_ended(&self.chain, &announcer.name);
             if problem == last_problem {
@@ -234,7 +240,7 @@ impl Subscription {
         let head = BlockRef { number: params.result.number.to(), hash: params.result.hash };
         metrics::announced(&self.chain, &announcer.name);
         let name = announcer.name.clone();
-        self.feed.send_replace(Feed { provider: Some(name), head: Some(head) });
+        self.feed.send_replace(Feed { provider: Some(name), head: Some((head, clock::now())) });
         Ok(())
     }
 }

@@ -55,6 +55,8 @@ pub const BLOCKS_REFUSED: &str = "headwater_blocks_refused_total";
 pub const BLOCKS_REVERTED: &str = "headwater_blocks_reverted_total";
 /// Seconds from a provider's answer to durable, by chain.
 pub const CAPTURE_SECONDS: &str = "headwater_capture_seconds";
+/// Seconds from the announcement of a head to durable, by chain.
+pub const HEAD_SECONDS: &str = "headwater_head_seconds";
 /// Bytes free on the data folder's disk.
 pub const DISK_FREE: &str = "headwater_disk_free_bytes";
 /// Seconds until the disk is full at the rate of the last hour.
@@ -125,6 +127,10 @@ pub(crate) fn reverted(chain: &ChainName, blocks: usize) {
 
 pub(crate) fn captured(chain: &ChainName, taken: Duration) {
     histogram!(CAPTURE_SECONDS, "chain" => chain.to_string()).record(taken.as_secs_f64());
+}
+
+pub(crate) fn head_durable(chain: &ChainName, taken: Duration) {
+    histogram!(HEAD_SECONDS, "chain" => chain.to_string()).record(taken.as_secs_f64());
 }
 
 pub(crate) fn export_batch(exporter: &str, chain: &ChainName, outcome: &'static str) {

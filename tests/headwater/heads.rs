@@ -146,6 +146,32 @@ async fn who_announces_nothing_is_left_and_heads_are_asked_for_until_another_doe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_announces_heads_that_nobody_has_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(10).unwrap();
+    let (boasts, provider) = chain.provider().await;
+    let (speaks, _) = chain.provider().await;
+    provider.set_faults(Faults { announce_above: 1_000_000, ..Faults::default() });
+    let appliance = Appliance::start(&announcing(folder.path(), &[boasts, speaks])).await;
+    is_announced(&appliance).await;
+    until("the other to announce", async || {
+        chain.node.mine(1).unwrap();
+        appliance.follows(&chain).await;
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        (view["capture"]["announced_by"] == "p1").then_some(())
+    })
+    .await;
+    for _ in 0..40 {
+        chain.node.mine(1).unwrap();
+        appliance.follows(&chain).await;
+    }
+    let (_, view) = appliance.get("/v1/chains/devnet").await;
+    assert!(view["finalized"]["number"].as_u64().unwrap() > 8, "finality goes on: {view}");
+    appliance.has_the_chain(&chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_lags_is_asked_last() {
     let folder = tempfile::tempdir().unwrap();
     let mut chain = Chain::new(small());
