@@ -149,7 +149,9 @@ async fn talk(provider: Arc<Provider>, mut socket: WebSocket) {
     loop {
         let out = tokio::select! {
             head = heads.recv() => match head {
-                Ok(head) if is_subscribed && !provider.faults().silent => notification(&provider, &head),
+                Ok(head) if is_subscribed && !provider.faults().silent => {
+                    notification(&provider, &head)
+                }
                 Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
             },
@@ -180,7 +182,8 @@ fn notification(provider: &Provider, head: &Value) -> String {
     if above > 0
         && let Some(object) = head.as_object_mut()
     {
-        object.insert("number".to_owned(), format!("{:#x}", provider.chain.head() + above).into());
+        let number = provider.chain.head() + above;
+        object.insert("number".to_owned(), format!("{number:#x}").into());
     }
     json!({
         "jsonrpc": "2.0",

@@ -290,4 +290,13 @@ async fn a_folder_whose_ledger_is_destroyed_is_repaired_and_goes_on() {
     assert_eq!(status["chains"][0]["gaps"], json!([]));
     let output = headwater(&["repair", "--data-dir", data]);
     assert_eq!(output.status.code(), Some(4), "not while a node runs");
+    // A second time: both ledgers that were set aside are kept.
+    assert_eq!(appliance.terminate().code(), Some(0));
+    fs::write(&ledger, "nonsense").unwrap();
+    answer(&["repair", "--data-dir", data, "--json"]);
+    let aside = fs::read_dir(Path::new(data).join("quarantine")).unwrap();
+    let aside = aside.filter(|entry| {
+        entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("ledger.redb")
+    });
+    assert_eq!(aside.count(), 2);
 }

@@ -224,6 +224,9 @@ impl Chain {
     }
 }
 
+/// Files of one name that are kept aside.
+const COPIES_MAX: u32 = 9;
+
 /// Moves a file into the folder for damaged ones; one that is missing is fine.
 pub(super) fn set_file_aside(
     disk: &dyn Disk,
@@ -232,7 +235,15 @@ pub(super) fn set_file_aside(
 ) -> Result<(), DiskError> {
     let aside = data_dir.join(FOLDER);
     disk.create_folder(&aside)?;
-    let to = aside.join(path.replace('/', "_"));
+    let name = path.replace('/', "_");
+    let taken = disk.list(&aside)?;
+    // What was set aside before under the same name is kept; beyond the bound the last gives way.
+    let copy = |number: u32| match number {
+        0 => name.clone(),
+        _ => format!("{name}.{number}"),
+    };
+    let free = (0..COPIES_MAX).map(copy).find(|name| !taken.contains(name));
+    let to = aside.join(free.unwrap_or_else(|| copy(COPIES_MAX)));
     match disk.rename(&data_dir.join(path), &to) {
         Err(error) if !error.is_missing() => Err(error),
         Ok(()) | Err(_) => disk.sync_folder(&aside),
