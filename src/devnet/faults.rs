@@ -24,6 +24,8 @@ pub struct Faults {
     pub stall_ms: u64,
     /// The connection is cut in the middle of the answer.
     pub cut: u32,
+    /// The answer never ends.
+    pub endless: u32,
     /// HTTP 503.
     pub unavailable: u32,
     /// Blocks below this one are no longer there.

@@ -118,6 +118,10 @@ async fn http(State(provider): State<Arc<Provider>>, uri: Uri, body: Bytes) -> R
     if provider.happens(faults.stall) {
         tokio::time::sleep(Duration::from_millis(faults.stall_ms)).await;
     }
+    if provider.happens(faults.endless) {
+        let blanks = || Ok::<_, std::io::Error>(" ".repeat(1 << 16));
+        return Body::from_stream(futures::stream::repeat_with(blanks)).into_response();
+    }
     let is_cut = provider.happens(faults.cut);
     let asked = provider.clone();
     let text = on_cpu(move || rpc::answer(&asked, &body)).await;

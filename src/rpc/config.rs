@@ -33,6 +33,9 @@ pub struct ProviderConfig {
     /// Seconds that one HTTP request may take.
     #[serde(default = "twenty")]
     pub timeout_secs: u64,
+    /// Bytes that one answer may have; a larger one is refused and asked of another provider.
+    #[serde(default = "quarter_gibibyte")]
+    pub answer_bytes_max: usize,
 }
 
 /// Limits of one key, in its provider's units; each call of a batch counts.
@@ -48,6 +51,10 @@ pub struct Limits {
     pub day: Window,
     /// Units a month, UTC; instead of `per_day`.
     pub per_month: Option<u64>,
+}
+
+fn quarter_gibibyte() -> usize {
+    256 << 20
 }
 
 fn twenty() -> u64 {
@@ -67,6 +74,7 @@ impl ProviderConfig {
             costs: BTreeMap::new(),
             workers: None,
             timeout_secs: twenty(),
+            answer_bytes_max: quarter_gibibyte(),
         }
     }
 }

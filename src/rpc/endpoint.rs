@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use headwater_storage::store::error_text;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
@@ -34,6 +34,7 @@ pub struct Endpoint {
     ws_url: Option<SecretString>,
     key: Arc<Key>,
     client: Client,
+    answer_bytes_max: usize,
     health: Mutex<Health>,
     can: Arc<Capabilities>,
     requests: AtomicU64,
@@ -97,6 +98,7 @@ impl Endpoint {
             behind: AtomicU64::new(0),
             key,
             client,
+            answer_bytes_max: config.answer_bytes_max,
             health: Mutex::default(),
             can,
             requests: AtomicU64::new(0),
@@ -294,7 +296,7 @@ impl Endpoint {
             let reason = error_text(&error.without_url());
             self.error(method, Cause::Unavailable, &reason)
         };
-        let response = self
+        let mut response = self
             .client
             .post(self.url.expose_secret())
             .header("content-type", "application/json")
@@ -308,7 +310,17 @@ impl Endpoint {
             .get("retry-after")
             .and_then(|value| Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?)));
         self.key.refund(status.as_u16(), spent);
-        let bytes = response.bytes().await.map_err(unavailable)?;
+        let most = self.answer_bytes_max;
+        let due = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut bytes = BytesMut::with_capacity(due.unwrap_or(0).min(most));
+        while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
+            if bytes.len() + chunk.len() > most {
+                let reason = format!("an answer of more than answer_bytes_max = {most} bytes");
+                return Err(self.error(method, Cause::TooBig, &reason));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let bytes = bytes.freeze();
         if status.is_success() {
             return Ok(bytes);
         }

@@ -156,3 +156,26 @@ async fn a_block_costs_two_calls_in_one_request() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_an_end_is_cut_off_and_asked_of_another_provider() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(20).unwrap();
+    let (endless, provider) = chain.provider().await;
+    let (honest, _) = chain.provider().await;
+    provider.set_faults(Faults { endless: 500, ..Faults::default() });
+    let path = config(folder.path(), &[endless, honest], "");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let bounded =
+        text.replace("timeout_secs = 2\n", "timeout_secs = 2\nanswer_bytes_max = 4000000\n");
+    std::fs::write(&path, bounded).unwrap();
+    let appliance = Appliance::start(&path).await;
+    for _ in 0..10 {
+        chain.node.mine(1).unwrap();
+        appliance.follows(&chain).await;
+    }
+    let (_, metrics) = appliance.text("/metrics").await;
+    assert!(metrics.contains("cause=\"too_big\""), "{metrics}");
+    appliance.has_the_chain(&chain).await;
+}
