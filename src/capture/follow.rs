@@ -71,11 +71,11 @@ impl Follower {
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => self.pause_after(&error),
             };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.heads.changed() => {}
-                () = shutdown.requested() => {}
-            }
+            memory.is_timed_out = tokio::select! {
+                () = tokio::time::sleep(pause) => true,
+                () = self.heads.changed() => false,
+                () = shutdown.requested() => false,
+            };
         }
         Ok(())
     }
@@ -108,10 +108,11 @@ impl Follower {
         let look = self.look(memory);
         memory.is_resting = look == Look::Everywhere;
         let moved = match look {
-            // Nothing was announced for long: the next step asks.
+            // Nothing was announced for long, or another announces from now on: everybody is asked
+            // once what was missed.
             Look::Wait => {
                 memory.misses = MISSES_MAX;
-                memory.is_quiet = true;
+                memory.is_quiet = memory.is_timed_out;
                 return Ok(Moved::Yes);
             }
             Look::Next(number) => self.next(number, memory).await?,
@@ -123,7 +124,7 @@ impl Follower {
             }
             Look::Everywhere => {
                 let ours = self.chain.with_state(|state| state.head().map(|head| head.block));
-                let latest = self.source.survey(ours).await?;
+                let (latest, provider) = self.source.survey(ours).await?;
                 // A chain that rests is asked less and less.
                 let is_higher = ours.is_none_or(|ours| ours.number < latest.number);
                 let is_over = is_higher || self.heads.is_alive();
@@ -135,7 +136,13 @@ impl Follower {
                     self.heads.stalled();
                 }
                 self.status.saw_head(latest.number);
-                self.go_to(latest, memory).await?
+                let before = memory.misses;
+                let moved = self.go_to(latest, memory).await?;
+                if memory.misses > before && is_higher {
+                    // Not even who said so has it.
+                    self.source.doubt(&provider);
+                }
+                moved
             }
         };
         if self.status.goes_on() {
@@ -228,7 +235,7 @@ impl Follower {
         // By what is here: a head may be announced that nobody has.
         let ours = self.chain.with_state(|state| state.head().map(|head| head.block.number));
         let at = ours.unwrap_or(head.number);
-        let is_due = memory.asked_final.is_none_or(|last| at >= last.saturating_add(every));
+        let is_due = memory.asked_final.is_none_or(|last| at.abs_diff(last) >= every);
         let is_free = self.config.confirmations.is_some();
         let is_news = memory.asked_final != Some(at);
         let is_wanted = is_due || is_free || (memory.is_resting && is_news);
@@ -236,7 +243,7 @@ impl Follower {
             return Ok(None);
         }
         memory.asked_final = Some(at);
-        Ok(self.source.finalized(head.number, self.config.confirmations).await?)
+        Ok(self.source.finalized(at, self.config.confirmations).await?)
     }
 
     /// Where the live lane begins: above what is final, the rest is history.
@@ -274,6 +281,7 @@ impl Follower {
                     Ok(blocks) => {
                         for fetched in &blocks {
                             self.saw(fetched, false, memory);
+                            memory.misses = 0;
                         }
                         if let Some(odd) = self.apply(blocks, finalized).await? {
                             self.reorganise(odd).await?;

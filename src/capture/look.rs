@@ -51,6 +51,8 @@ pub(super) struct Memory {
     pub(super) asked_final: Option<u64>,
     /// How often an announced head was asked for in vain.
     pub(super) unfounded: u32,
+    /// Whether the last wait ended by itself.
+    pub(super) is_timed_out: bool,
     /// Whether nothing was announced for long.
     pub(super) is_quiet: bool,
     /// Whether everybody was asked because nothing new came.

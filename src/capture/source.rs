@@ -91,27 +91,23 @@ impl Source {
         answer.map(BlockRef::from).ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))
     }
 
-    /// The highest head that any provider has, ours among equals; who is far behind ours is asked
-    /// last from then on.
-    pub async fn survey(&self, ours: Option<BlockRef>) -> Result<BlockRef, RpcError> {
+    /// The highest head that any provider has, ours among equals, and who has it; who is far behind
+    /// ours is asked last from then on, and who named a head that nobody had is believed last.
+    pub async fn survey(&self, ours: Option<BlockRef>) -> Result<(BlockRef, String), RpcError> {
         let mut turn = self.pool.turn(Purpose::Head, HEADER);
-        let (mut best, mut last): (Option<BlockRef>, _) = (None, None);
+        let mut heads: Vec<((bool, u64, bool), BlockRef, String)> = Vec::new();
+        let mut last = None;
         while let Some(asked) = turn.next().await {
             let endpoint = &asked.endpoint;
             match endpoint.single::<HeaderAnswer>(&Call::header("latest")).await {
-                Ok(Some(answer)) => {
-                    let head = BlockRef::from(answer);
-                    endpoint.has_head(head.number, ours.map_or(0, |ours| ours.number));
-                    let is_better = |best: BlockRef| {
-                        head.number > best.number
-                            || (head.number == best.number && ours == Some(head))
-                    };
-                    if best.is_none_or(is_better) {
-                        best = Some(head);
+                Ok(answer) => {
+                    if let Some(head) = answer.map(BlockRef::from) {
+                        endpoint.has_head(head.number, ours.map_or(0, |ours| ours.number));
+                        let rank = (!endpoint.is_doubted(), head.number, ours == Some(head));
+                        heads.push((rank, head, endpoint.name().to_owned()));
                     }
                     turn.answered(endpoint.provider());
                 }
-                Ok(None) => turn.answered(endpoint.provider()),
                 Err(error) => {
                     endpoint.failed(&error);
                     turn.failed(&error);
@@ -119,7 +115,17 @@ impl Source {
                 }
             }
         }
+        let best = heads.into_iter().max_by_key(|(rank, ..)| *rank);
+        let best = best.map(|(_, head, provider)| (head, provider));
         best.ok_or_else(|| last.unwrap_or_else(|| turn.nobody()))
+    }
+
+    /// A provider named a head that nobody has.
+    pub fn doubt(&self, provider: &str) {
+        if let Some(endpoint) = self.pool.endpoints().iter().find(|e| e.name() == provider) {
+            tracing::debug!(chain = %self.pool.chain(), provider, "names a head that nobody has");
+            endpoint.doubt();
+        }
     }
 
     /// How long to wait between questions, so that the quotas last until they reset.

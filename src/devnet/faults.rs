@@ -34,7 +34,7 @@ pub struct Faults {
     pub lag: u64,
     /// Subscriptions stand, and nothing is announced.
     pub silent: bool,
-    /// Heads are announced that many blocks too high.
+    /// Heads are announced, and the latest is called, that many blocks too high.
     pub announce_above: u64,
     /// Batches are refused.
     pub no_batches: bool,

@@ -125,7 +125,14 @@ fn find(provider: &Provider, text: &str) -> Result<Option<std::sync::Arc<Built>>
 fn block_text(provider: &Provider, block: &Built, is_full: bool) -> String {
     let faults = provider.faults();
     if !is_full {
-        return block.light.clone();
+        let above = faults.announce_above;
+        return match above {
+            0 => block.light.clone(),
+            _ => changed(&block.light, |object| {
+                let number = provider.chain.head() + above;
+                object.insert("number".to_owned(), format!("{number:#x}").into());
+            }),
+        };
     }
     if provider.happens(faults.null) {
         return null();

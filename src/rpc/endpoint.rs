@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use headwater_storage::store::error_text;
@@ -23,6 +23,9 @@ use super::{Call, Cause, ProviderConfig, Reply, RpcError};
 /// How long a key rests at most whose provider calls it spent while we do not.
 const SPENT_LOOK: Duration = Duration::from_hours(1);
 
+/// How long a head is not believed of who named one that nobody had.
+const DOUBT: Duration = Duration::from_mins(1);
+
 /// Blocks that a provider may be behind without being asked last.
 const BEHIND_MAX: u64 = 2;
 
@@ -41,6 +44,7 @@ pub struct Endpoint {
     /// Blocks that its head was behind ours when it was asked last.
     behind: AtomicU64,
     last_error: Mutex<Option<String>>,
+    doubted_until: Mutex<Option<Instant>>,
 }
 
 /// What the API shows of an endpoint.
@@ -103,6 +107,7 @@ impl Endpoint {
             can,
             requests: AtomicU64::new(0),
             last_error: Mutex::default(),
+            doubted_until: Mutex::default(),
         }
     }
 
@@ -130,6 +135,18 @@ impl Endpoint {
     /// Whether it announces new heads; `None` where it has no `ws_url`.
     pub async fn announces(&self) -> Option<Result<(), String>> {
         Some(self.announcer()?.check().await)
+    }
+
+    /// It named a head that nobody has: for a while others are believed before.
+    pub fn doubt(&self) {
+        let until = clock::now() + DOUBT;
+        *self.doubted_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    /// Whether it named a head that nobody had, lately.
+    pub fn is_doubted(&self) -> bool {
+        let until = *self.doubted_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| until > clock::now())
     }
 
     /// Remembers how far its head is behind ours.

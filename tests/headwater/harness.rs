@@ -128,6 +128,7 @@ pub(crate) fn file_sink(path: &Path) -> String {
 /// The program as it runs.
 pub(crate) struct Appliance {
     child: Child,
+    log: PathBuf,
     pub(crate) url: String,
     client: reqwest::Client,
 }
@@ -152,7 +153,7 @@ impl Appliance {
         });
         let url = url.await;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Appliance { child, url, client }
+        Appliance { child, log: folder.join("log"), url, client }
     }
 
     pub(crate) async fn text(&self, path: &str) -> (u16, String) {
@@ -248,6 +249,14 @@ impl Appliance {
 
 impl Drop for Appliance {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!(
+                "the end of its log:\n{}",
+                lines[lines.len().saturating_sub(40)..].join("\n")
+            );
+        }
         self.child.kill().ok();
         self.child.wait().ok();
     }

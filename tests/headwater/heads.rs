@@ -153,6 +153,7 @@ async fn who_announces_heads_that_nobody_has_is_left() {
     let (boasts, provider) = chain.provider().await;
     let (speaks, _) = chain.provider().await;
     provider.set_faults(Faults { announce_above: 1_000_000, ..Faults::default() });
+    // Its latest block is one that nobody has, too, and so is what is final there.
     let appliance = Appliance::start(&announcing(folder.path(), &[boasts, speaks])).await;
     is_announced(&appliance).await;
     until("the other to announce", async || {
