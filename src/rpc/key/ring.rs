@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use headwater_storage::ledger::{Ledger, LedgerError};
 use headwater_storage::model::ChainName;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -65,6 +65,20 @@ pub enum KeyringError {
         /// The reference.
         key: String,
     },
+    /// Two references to one key: each would have the whole quota.
+    #[error("`{key}` and `{other}` hold the same key: give the same reference wherever it is used")]
+    Same {
+        /// The reference.
+        key: String,
+        /// The other.
+        other: String,
+    },
+    /// There is nothing in it.
+    #[error("key `{key}` is empty")]
+    Empty {
+        /// The reference.
+        key: String,
+    },
     /// Two quotas.
     #[error("`limits` has both per_day and per_month: give one of them")]
     TwoQuotas,
@@ -119,8 +133,20 @@ impl Keyring {
             (day, None) => (day, limits.day),
         };
         let costs = CostTable::new(provider.preset, &provider.costs);
+        let secret = reference.map(secrets::resolve).transpose()?;
+        if let Some(value) = secret.as_ref().map(ExposeSecret::expose_secret) {
+            if value.is_empty() {
+                return Err(KeyringError::Empty { key: name });
+            }
+            let is_same = |key: &&Arc<Key>| {
+                key.secret.as_ref().is_some_and(|secret| secret.expose_secret() == value)
+            };
+            if let Some(other) = keys.values().find(is_same) {
+                return Err(KeyringError::Same { key: name, other: other.name.clone() });
+            }
+        }
         let key = Arc::new(Key {
-            secret: reference.map(secrets::resolve).transpose()?,
+            secret,
             meter: Arc::new(Meter::new(name.clone(), &costs, quota, window, self.ledger.clone())?),
             pacer: match &self.ledger {
                 Some(_) => Pacer::after_restart(limits.per_second),
@@ -257,5 +283,41 @@ impl Key {
     /// What the API shows of its use.
     pub fn status(&self) -> MeterStatus {
         self.meter.status()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_one_wherever_it_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, value: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, value).unwrap();
+            format!("file:{}", path.display())
+        };
+        let (one, same, empty) = (file("one", "k1"), file("same", "k1\n"), file("empty", "\n"));
+        let ring = Keyring::new(None);
+        let (ethereum, base): (ChainName, ChainName) =
+            ("ethereum".parse().unwrap(), "base".parse().unwrap());
+        let provider = ProviderConfig::plain("p", "http://127.0.0.1:1/{key}");
+        let key = ring.key(&ethereum, &provider, Some(&one)).unwrap();
+        assert!(Arc::ptr_eq(&key, &ring.key(&base, &provider, Some(&one)).unwrap()));
+        let other = ProviderConfig {
+            limits: Limits { per_day: Some(5), ..Limits::default() },
+            ..provider.clone()
+        };
+        let error = |provider: &ProviderConfig, reference: &str| {
+            ring.key(&base, provider, Some(reference)).err().unwrap().to_string()
+        };
+        assert!(error(&other, &one).contains("has other limits here"));
+        let text = error(&provider, &same);
+        assert!(text.contains("/same") && text.contains("/one") && !text.contains("k1"), "{text}");
+        assert!(error(&provider, &empty).contains("is empty"));
+        let limits = Limits { per_day: Some(5), per_month: Some(5), ..Limits::default() };
+        let both = ProviderConfig { limits, ..provider };
+        assert!(error(&both, &file("two", "k2")).contains("per_month"));
     }
 }
