@@ -28,6 +28,8 @@ pub struct Faults {
     pub endless: u32,
     /// HTTP 503.
     pub unavailable: u32,
+    /// The latest block is one of an orphaned fork, as behind a URL with several nodes.
+    pub old_fork: u32,
     /// Blocks below this one are no longer there.
     pub pruned_below: u64,
     /// Blocks that it is behind: what is above is not there.

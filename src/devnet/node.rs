@@ -253,6 +253,14 @@ impl DevNode {
         self.mine(depth + 1)
     }
 
+    /// The highest orphaned block.
+    pub(super) fn highest_orphan(&self) -> Option<Arc<Built>> {
+        let highest = self.with(|state| {
+            state.orphans.values().max_by_key(|orphan| orphan.number).map(|orphan| orphan.hash)
+        });
+        self.by_hash(highest?)
+    }
+
     /// A number below `bound`.
     pub(super) fn roll(&self, bound: u64) -> u64 {
         self.with(|state| state.dice.next()) % bound.max(1)

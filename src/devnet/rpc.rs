@@ -102,6 +102,12 @@ fn null() -> String {
 /// A block by tag, number or hash.
 fn find(provider: &Provider, text: &str) -> Result<Option<std::sync::Arc<Built>>, (i64, String)> {
     let head = provider.chain.head().saturating_sub(provider.faults().lag);
+    if text == "latest"
+        && provider.happens(provider.faults().old_fork)
+        && let Some(orphan) = provider.chain.highest_orphan()
+    {
+        return Ok(Some(orphan));
+    }
     let number = match text {
         "latest" | "pending" => head,
         "earliest" => 0,

@@ -173,6 +173,29 @@ async fn who_announces_heads_that_nobody_has_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_flips_between_two_heads_takes_nothing_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(20).unwrap();
+    let (url, provider) = chain.provider().await;
+    let appliance = Appliance::start(&config(folder.path(), &[url], "")).await;
+    appliance.follows(&chain).await;
+    chain.node.reorg(3).unwrap();
+    appliance.follows(&chain).await;
+    provider.set_faults(Faults { old_fork: 500, ..Faults::default() });
+    let capture = until("the disagreement to be recorded", async || {
+        chain.node.mine(1).unwrap();
+        appliance.follows(&chain).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        (view["capture"]["disagreements"].as_u64()? > 0).then(|| view["capture"].clone())
+    })
+    .await;
+    assert_eq!(capture["reverted_blocks"], 3, "only the fork that grew: {capture}");
+    appliance.has_the_chain(&chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_lags_is_asked_last() {
     let folder = tempfile::tempdir().unwrap();
     let mut chain = Chain::new(small());
