@@ -27,7 +27,7 @@ bench:
 	cargo bench -p headwater-storage --bench store
 	cargo bench -p headwater-storage --bench encodings
 
-# Ten thousand crashes, faults and damages of the store; about an hour.
+# Ten thousand crashes, faults and damages of the store; about twenty minutes on two cores.
 nightly:
 	HEADWATER_SEEDS=10000 cargo test --release -p headwater-storage store::
 
