@@ -43,33 +43,10 @@ pub(super) async fn fetch(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Fetche
             First::NoBatches => endpoint.lacks_batches(),
         }
     }
-    if endpoint.has_block_receipts() {
-        return in_two_requests(endpoint, wish).await;
-    }
+    // One after the other: receipts of a block that is not there may be the dearer call.
     let body = endpoint.single_raw(&Call::block(wish.number)).await?;
     let parts = parse_block(endpoint, wish.number, &body)?;
     with_receipts(endpoint, wish, parts).await
-}
-
-/// Block and receipts in two requests at the same time.
-async fn in_two_requests(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Fetched, RpcError> {
-    let (block, receipts) = (Call::block(wish.number), Call::block_receipts(wish.number));
-    let (block, receipts) =
-        futures::join!(endpoint.single_raw(&block), endpoint.single_raw(&receipts));
-    let parts = parse_block(endpoint, wish.number, &block?)?;
-    let read = receipts.and_then(|body| parse_receipts(endpoint, wish.number, &body));
-    let answered = clock::now();
-    match read {
-        Ok(receipts) => {
-            let endpoint = endpoint.clone();
-            on_cpu(move || finish(&endpoint, wish, parts, receipts, answered)).await
-        }
-        Err(error) if error.cause == Cause::MethodMissing => {
-            endpoint.lacks_block_receipts();
-            with_receipts(endpoint, wish, parts).await
-        }
-        Err(error) => Err(error),
-    }
 }
 
 fn parse_receipts(

@@ -233,5 +233,5 @@ async fn without_announcements_the_next_block_is_the_question() {
     appliance.reaches(before + 12).await;
     let cost = calls(&[provider]) as f64 / (chain.node.head() - before) as f64;
     eprintln!("{cost:.2} calls a block where heads are asked for");
-    assert!(cost < 7.0, "{cost} calls a block: the chain's rhythm is followed");
+    assert!(cost < 5.0, "{cost} calls a block: the chain's rhythm is followed");
 }

@@ -33,7 +33,7 @@ impl ChainState {
     }
 
     /// The next thing to mend: from a configured start on all that is missing, without one what
-    /// damage took; nobody asked for the rest. What is in `holes` cannot be had for now.
+    /// damage took; nobody asked for the rest. No provider has what is in `holes`.
     pub fn next_repair(&self, first: Option<u64>, holes: &BlockRanges) -> Option<Repair> {
         if let Some(block) = self.stale().first() {
             return Some(Repair::TakeBack(*block));
