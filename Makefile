@@ -39,3 +39,7 @@ kills:
 # Real Kafka, anvil and go-ethereum without Docker, DuckDB and pyarrow as foreign readers.
 test-servers:
 	ops/servers/test.sh
+
+# One of them alone, for example `make test-kafka`.
+test-%:
+	ops/servers/test.sh $*

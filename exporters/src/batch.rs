@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use headwater_storage::model::{Branches, ChainName, Lsn, OwnedEvent};
+use headwater_storage::model::{Branches, ChainName, OwnedEvent};
 use headwater_storage::tables::Table;
 
+use crate::Mark;
 use crate::encode::{Row, Source, rows_of_event};
 
 /// Consecutive events of one chain's log, with the tables that the sink takes.
@@ -22,23 +23,21 @@ pub struct Batch {
     pub events: Vec<OwnedEvent>,
     /// Rows that were parked: they are left out.
     pub parked: BTreeSet<String>,
+    /// Where the sink is when it holds the batch; `None` for rows that are sent once more.
+    pub upto: Option<Mark>,
 }
 
 impl Batch {
-    /// The first and the last record; `None` for an empty batch.
-    pub fn span(&self) -> Option<(Lsn, Lsn)> {
-        Some((self.events.first()?.head.lsn, self.events.last()?.head.lsn))
-    }
-
     /// All rows, in order of the log, then of `tables`, then of the row.
     pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
-        let pairs = self
-            .events
-            .iter()
-            .flat_map(|event| self.tables.iter().map(move |table| (event, *table)));
+        self.events.iter().flat_map(|event| self.rows_of(event))
+    }
+
+    /// The rows of one of its events.
+    pub fn rows_of<'a>(&'a self, event: &'a OwnedEvent) -> impl Iterator<Item = Row> + 'a {
         let source =
             Source { chain: &self.chain, chain_id: self.chain_id, branches: &self.branches };
-        let rows = pairs.flat_map(move |(event, table)| rows_of_event(source, event, table));
+        let rows = self.tables.iter().flat_map(move |table| rows_of_event(source, event, *table));
         rows.filter(|row| !self.parked.contains(&row.event_id))
     }
 }

@@ -11,7 +11,7 @@ use headwater_storage::model::{
 use headwater_storage::tables::Table;
 
 use crate::encode::Row;
-use crate::{Batch, Exporter};
+use crate::{Batch, Exporter, Mark};
 
 /// A sink under test, and a way to see what it holds.
 #[async_trait]
@@ -92,12 +92,14 @@ pub fn sample_batch(chain: &ChainName, first: Lsn) -> Batch {
         },
         block: (op != Op::Finalized).then_some(block),
     };
+    let events: Vec<OwnedEvent> = (0..).zip(steps).map(event).collect();
     Batch {
         chain: chain.clone(),
         chain_id: 1,
         branches: Branches::default(),
         tables: Table::ALL.to_vec(),
-        events: (0..).zip(steps).map(event).collect(),
+        upto: events.last().map(|event| Mark::of(&event.head, 0)),
+        events,
         parked: BTreeSet::new(),
     }
 }

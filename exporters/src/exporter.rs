@@ -1,17 +1,23 @@
 //! The trait that every sink implements.
 
 use async_trait::async_trait;
+use headwater_storage::model::ChainName;
 
-use crate::{Batch, ExportError};
+use crate::{Batch, ExportError, Mark};
 
-/// A sink. It never sees cursors; retry, parking and metrics are the runner's.
+/// A sink. Retry, parking, metrics and the ledger's cursor are the runner's.
 #[async_trait]
 pub trait Exporter: Send + Sync {
     /// Connects, and proves rights and schema without writing rows.
     async fn check(&self) -> Result<(), ExportError>;
 
+    /// Where the sink itself says that it is, before the first batch: only a sink that stores this
+    /// together with the rows knows, and it is right where the ledger's cursor is behind. What the
+    /// sink has beyond that, `export` finds.
+    async fn resume(&self, chain: &ChainName) -> Result<Option<Mark>, ExportError>;
+
     /// Returns when the sink holds every row of the batch durably (INV-5). The same batch may
-    /// come again, identical; the sink must end up the same.
+    /// come again, identical; the sink must end up the same. It may be dropped at any await.
     async fn export(&self, batch: &Batch) -> Result<(), ExportError>;
 
     /// Lets go of connections; what was not acknowledged comes again.

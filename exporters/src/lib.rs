@@ -5,11 +5,14 @@ pub mod contract;
 pub mod encode;
 pub mod error;
 pub mod exporter;
+pub mod failpoint;
 pub mod kafka;
+pub mod mark;
 pub mod memory;
 pub mod registry;
 
 pub use batch::Batch;
 pub use error::{Disposition, ExportError};
 pub use exporter::Exporter;
+pub use mark::Mark;
 pub use registry::{BuildError, Scope, build};

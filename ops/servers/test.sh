@@ -23,7 +23,10 @@ trap cleanup EXIT
 for proof in "$@"; do
   echo "== $proof"
   case $proof in
-    kafka) bash "$here/kafka/server.sh" install "$w/kafka"; "$w/py/bin/python" "$here/prove/kafka.py" "$w/kafka" ;;
+    kafka)
+      bash "$here/kafka/server.sh" install "$w/kafka"
+      "$w/py/bin/python" "$here/prove/kafka.py" "$w/kafka"
+      "$w/py/bin/python" "$here/prove/kafka_exactly_once.py" "$w/kafka" "${HEADWATER_KILLS:-60}" ;;
     anvil | geth)
       export EVM_CLIENT=$proof
       bash "$here/evm/server.sh" install "$w/$proof"

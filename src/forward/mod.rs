@@ -2,10 +2,12 @@
 
 mod config;
 mod cut;
+mod resume;
 mod run;
 mod status;
 
 pub use config::ExporterConfig;
 pub use cut::{Position, cut};
+pub use resume::{Resumed, resume};
 pub use run::{ForwardError, Runner};
 pub use status::{ExportState, ExportStatus, ExportView};

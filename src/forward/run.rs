@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_exporters::{Batch, Disposition, ExportError, Exporter};
+use headwater_exporters::{Batch, Disposition, ExportError, Exporter, Mark, failpoint};
 use headwater_storage::ledger::{Cursor, Ledger, LedgerError};
 use headwater_storage::model::{Branches, Lane, Lsn, Op};
 use headwater_storage::store::{Chain, StoreError, error_text};
@@ -14,6 +14,7 @@ use crate::supervisor::{Shutdown, on_cpu};
 use crate::telemetry::metrics;
 
 use super::cut::{Position, cut};
+use super::resume::{Resumed, is_ours, mark_at, resume};
 use super::status::{ExportState, ExportStatus};
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -70,6 +71,7 @@ impl Runner {
         let mut durable = self.chain.durable();
         self.show(cursor.exported);
         self.until_ready().await;
+        self.resume(cursor).await?;
         while !shutdown.is_requested() {
             let position = Position {
                 exported: cursor.exported,
@@ -83,7 +85,7 @@ impl Runner {
                     exporter = self.name, chain = %self.chain.name(), from = cursor.exported.0,
                     to = before.0, "records were forgotten before this exporter had them"
                 );
-                *cursor = Cursor { exported: before, intent: None };
+                *cursor = Cursor { exported: before, intent: None, ..*cursor };
                 continue;
             }
             let last = match cut(position, |lsn| log.weight(lsn)) {
@@ -101,7 +103,8 @@ impl Runner {
             };
             cursor.intent = Some(last);
             self.save(*cursor).await?;
-            let batch = match self.read(cursor.exported.next(), last).await {
+            failpoint::reach("forward.intent");
+            let batch = match self.read(cursor, last).await {
                 Ok(batch) => batch,
                 Err(error) => {
                     self.wait_for_store(&error).await;
@@ -109,8 +112,9 @@ impl Runner {
                 }
             };
             self.send(batch).await;
+            failpoint::reach("forward.exported");
             // INV-5: the sink holds it.
-            *cursor = Cursor { exported: last, intent: None };
+            *cursor = Cursor { exported: last, intent: None, ..*cursor };
             self.show(last);
         }
         Ok(())
@@ -152,9 +156,11 @@ impl Runner {
         tokio::time::sleep(PAUSE_FOR_STORE).await;
     }
 
-    async fn read(&self, first: Lsn, last: Lsn) -> Result<Batch, StoreError> {
+    async fn read(&self, cursor: &Cursor, last: Lsn) -> Result<Batch, StoreError> {
         let (chain, lanes) = (self.chain.clone(), self.lanes.clone());
+        let (first, generation) = (cursor.exported.next(), cursor.generation);
         let read = on_cpu(move || {
+            let upto = mark_at(&chain, last, generation)?;
             let (mut events, mut left_out) = (Vec::new(), 0);
             for lsn in first.0..=last.0 {
                 // What damage or retention took comes again, or never does; the rest goes on.
@@ -167,9 +173,9 @@ impl Runner {
                     events.push(event);
                 }
             }
-            Ok::<_, StoreError>((events, left_out))
+            Ok::<_, StoreError>((events, left_out, upto))
         });
-        let (events, left_out) = read.await?;
+        let (events, left_out, upto) = read.await?;
         if left_out > 0 {
             let chain = self.chain.name();
             tracing::warn!(
@@ -186,6 +192,7 @@ impl Runner {
             tables: self.tables.clone(),
             events,
             parked: BTreeSet::new(),
+            upto: Some(upto),
         })
     }
 
@@ -197,6 +204,60 @@ impl Runner {
                 Ok(()) => return self.status.set(ExportState::Running, None),
                 Err(error) => self.pause(&error, &mut attempt).await,
             }
+        }
+    }
+
+    /// Goes on where the sink says that it is, when it knows.
+    async fn resume(&self, cursor: &mut Cursor) -> Result<(), ForwardError> {
+        let mut attempt = 0;
+        loop {
+            let error = match self.exporter.resume(self.chain.name()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(mark)) => match self.weigh(*cursor, &mark).await {
+                    Ok(resumed) => {
+                        *cursor = resumed;
+                        self.show(cursor.exported);
+                        return self.save(*cursor).await;
+                    }
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            self.pause(&error, &mut attempt).await;
+        }
+    }
+
+    async fn weigh(&self, cursor: Cursor, mark: &Mark) -> Result<Cursor, ExportError> {
+        let is_ours = loop {
+            let (chain, mark) = (self.chain.clone(), mark.clone());
+            match on_cpu(move || is_ours(&chain, &mark)).await {
+                Ok(is_ours) => break is_ours,
+                Err(error) => self.wait_for_store(&error).await,
+            }
+        };
+        let (exporter, chain) = (&self.name, self.chain.name());
+        let (sink, ledger, event) = (mark.lsn.0, cursor.exported.0, &mark.event);
+        match resume(cursor, mark, is_ours) {
+            Resumed::AsTheLedgerSays(cursor) => Ok(cursor),
+            Resumed::AsTheSinkSays(cursor) => {
+                tracing::info!(exporter, %chain, sink, ledger, "the sink knows where it is");
+                Ok(cursor)
+            }
+            // What this log sends has names of its own since it parted from the other one.
+            Resumed::OfAnotherLog(cursor) if self.branches.of(cursor.exported.next()).is_some() => {
+                tracing::warn!(
+                    exporter, %chain, sink, ledger, event,
+                    "the sink's cursor is of another log: what comes now may be there already"
+                );
+                Ok(cursor)
+            }
+            Resumed::OfAnotherLog(_) => Err(ExportError::Refused {
+                sink: "the sink".to_owned(),
+                reason: format!(
+                    "it holds another node's log up to record {sink} ({event}): give this exporter \
+                     another name or `transactional_id`, and another `prefix`"
+                ),
+            }),
         }
     }
 

@@ -1,11 +1,17 @@
 //! librdkafka's callbacks: its words go to our log, its last complaint is remembered.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
-use rdkafka::producer::FutureProducer;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::future_producer::Delivery;
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig};
 use rdkafka::{ClientConfig, ClientContext, Statistics};
+
+/// How long to wait for room in the producer's own queue.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A producer, and what it complained of.
 #[derive(Clone)]
@@ -21,20 +27,71 @@ impl Client {
         Ok(Client { producer, context })
     }
 
-    /// An error in the broker's words, with the client's last complaint: a bad password or
-    /// authority shows up nowhere else.
-    pub(super) fn reason(&self, error: &dyn std::fmt::Display) -> String {
-        match self.context.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            Some(complaint) => format!("{error}; {complaint}"),
-            None => error.to_string(),
+    /// What the client complained of last: a bad password or authority shows up nowhere else.
+    pub(super) fn complaint(&self) -> Option<Complaint> {
+        self.context.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The broker took something: old complaints say nothing any more.
+    pub(super) fn forget_complaint(&self) {
+        *self.context.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Hands a record to the producer; waits while its queue is full.
+    pub(super) async fn send(
+        &self,
+        mut record: FutureRecord<'_, str, str>,
+    ) -> Result<DeliveryFuture, KafkaError> {
+        loop {
+            match self.producer.send_result(record) {
+                Ok(delivery) => return Ok(delivery),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                    record = again;
+                    tokio::time::sleep(QUEUE_FULL_PAUSE).await;
+                }
+                Err((error, _)) => return Err(error),
+            }
         }
     }
+
+    /// Ends the producer at once: what was not acknowledged comes again.
+    pub(super) async fn end(self) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        // Its last clone joins its thread.
+        let _ended = blocking(move || {
+            drop(self);
+            Ok(())
+        })
+        .await;
+    }
+}
+
+/// Whether a record was delivered.
+pub(super) async fn delivered(delivery: DeliveryFuture) -> Result<Delivery, KafkaError> {
+    match delivery.await {
+        Ok(report) => report.map_err(|(error, _)| error),
+        Err(_cancelled) => Err(KafkaError::Canceled),
+    }
+}
+
+/// Runs a call of librdkafka that blocks.
+pub(super) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    tokio::task::spawn_blocking(call).await.unwrap_or(Err(KafkaError::Canceled))
+}
+
+/// What a client complained of.
+#[derive(Clone)]
+pub(super) struct Complaint {
+    pub(super) code: Option<RDKafkaErrorCode>,
+    pub(super) text: String,
 }
 
 /// Callbacks of one client; clones share the memory.
 #[derive(Clone, Default)]
 pub(super) struct Context {
-    last: Arc<Mutex<Option<String>>>,
+    last: Arc<Mutex<Option<Complaint>>>,
 }
 
 impl ClientContext for Context {
@@ -55,6 +112,9 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let text = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        let complaint = Complaint { code: error.rdkafka_error_code(), text };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(complaint);
     }
 }
+
+impl ConsumerContext for Context {}

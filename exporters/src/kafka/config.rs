@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
@@ -26,6 +27,12 @@ pub struct KafkaConfig {
     /// How long one delivery may take before the whole batch is sent again.
     #[serde(default = "thirty")]
     pub delivery_timeout_secs: u32,
+    /// Rows and cursor in one transaction: exactly once for who reads `read_committed`.
+    #[serde(default)]
+    pub exactly_once: bool,
+    /// With `exactly_once`: by what the brokers know this exporter; a second node with the same one
+    /// takes its place. By default `headwater-<exporter>`; the chain's name is put behind it.
+    pub transactional_id: Option<String>,
     /// Any librdkafka setting, for example `"security.protocol" = "SASL_SSL"`.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
@@ -48,8 +55,28 @@ fn thirty() -> u32 {
 }
 
 /// Settings that would break the promises.
-const OURS: [&str; 4] =
-    ["enable.idempotence", "acks", "request.required.acks", "message.timeout.ms"];
+const OURS: [&str; 7] = [
+    "enable.idempotence",
+    "acks",
+    "request.required.acks",
+    "message.timeout.ms",
+    "transactional.id",
+    "transaction.timeout.ms",
+    "bootstrap.servers",
+];
+const PRODUCER_ONLY: [&str; 7] = [
+    "enable.idempotence",
+    "acks",
+    "message.timeout.ms",
+    "linger.ms",
+    "compression.type",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.kbytes",
+];
+/// The longest time that brokers allow a transaction, and so a delivery in it.
+const TRANSACTION_SECS_MAX: u32 = 900;
+/// A transaction may take so much longer than a delivery.
+const TRANSACTION_SECS_MORE: u32 = 30;
 
 impl KafkaConfig {
     /// What is wrong with the keys, if anything.
@@ -57,12 +84,61 @@ impl KafkaConfig {
         if self.brokers.is_empty() {
             return Some("`brokers` is empty: give at least one \"host:port\"".to_owned());
         }
+        let longest = TRANSACTION_SECS_MAX - TRANSACTION_SECS_MORE;
+        if self.exactly_once && self.delivery_timeout_secs > longest {
+            return Some(format!(
+                "`delivery_timeout_secs` is at most {longest} with `exactly_once`: brokers end \
+                 transactions after {TRANSACTION_SECS_MAX} s"
+            ));
+        }
+        if !self.exactly_once && self.transactional_id.is_some() {
+            return Some("`transactional_id` needs `exactly_once = true`".to_owned());
+        }
         let ours = OURS.iter().find(|key| self.settings.contains_key(**key))?;
         Some(format!("`settings` must not change `{ours}`: delivery depends on it"))
     }
 
+    /// The sink in errors.
+    pub(super) fn sink(&self) -> String {
+        self.brokers.join(",")
+    }
+
+    /// How long one delivery or one commit may take.
+    pub(super) fn delivery_timeout(&self) -> Duration {
+        Duration::from_secs(u64::from(self.delivery_timeout_secs.max(1)))
+    }
+
+    /// The settings of a producer that sends in transactions.
+    pub(super) fn transactional(&self, id: &str) -> ClientConfig {
+        let mut client = self.producer();
+        let secs = self.delivery_timeout_secs.max(1) + TRANSACTION_SECS_MORE;
+        client.set("transactional.id", id);
+        client.set("transaction.timeout.ms", (secs * 1_000).to_string());
+        client
+    }
+
+    /// The settings of a client that sends nothing.
+    pub(super) fn plain(&self) -> ClientConfig {
+        let mut client = self.producer();
+        for producer_only in PRODUCER_ONLY {
+            client.remove(producer_only);
+        }
+        client
+    }
+
+    /// The settings of a reader of what is committed.
+    pub(super) fn consumer(&self) -> ClientConfig {
+        let mut client = self.plain();
+        client
+            .set("group.id", "headwater")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed");
+        client
+    }
+
     /// The producer's settings.
-    pub(super) fn client(&self) -> ClientConfig {
+    pub(super) fn producer(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client
             .set("bootstrap.servers", self.brokers.join(","))
@@ -73,7 +149,7 @@ impl KafkaConfig {
             .set("linger.ms", "5")
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "65536")
-            .set("message.timeout.ms", (self.delivery_timeout_secs.max(1) * 1_000).to_string())
+            .set("message.timeout.ms", self.delivery_timeout().as_millis().to_string())
             .set("reconnect.backoff.max.ms", "5000");
         for (key, value) in &self.settings {
             client.set(key, value);

@@ -1,23 +1,23 @@
-//! Sends a batch and waits for every delivery report.
+//! Sends a batch and waits for every delivery report, or for the commit of its transaction.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::future_producer::Delivery;
-use rdkafka::producer::{DeliveryFuture, FutureRecord, Producer, PurgeConfig};
+use headwater_storage::model::ChainName;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryFuture, Producer};
 
 use crate::encode::Row;
-use crate::{Batch, BuildError, ExportError, Exporter, Scope};
+use crate::{Batch, BuildError, ExportError, Exporter, Mark, Scope};
 
 use super::KafkaConfig;
-use super::client::Client;
-use super::topics;
+use super::client::{Client, delivered};
+use super::failure::failure;
+use super::transaction::{Ended, Owner, Session, look};
+use super::{record, topics};
 
-/// How long to wait for room in the producer's own queue.
-const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
+/// A transaction ends at the event behind which it would be longer.
+const TRANSACTION_BYTES_MAX: usize = 16 << 20;
 
 /// The Kafka sink.
 pub struct Kafka {
@@ -25,6 +25,17 @@ pub struct Kafka {
     scope: Scope,
     /// Made anew after a fatal error.
     client: Mutex<Option<Client>>,
+    /// Without the chain.
+    owner: Owner,
+    exact: tokio::sync::Mutex<Exact>,
+}
+
+/// With `exactly_once`.
+#[derive(Default)]
+struct Exact {
+    session: Option<Session>,
+    /// The last one ended as if another node had taken the transactional id.
+    is_fenced: bool,
 }
 
 impl Kafka {
@@ -34,13 +45,13 @@ impl Kafka {
         if let Some(problem) = config.problem() {
             return Err(wrong(problem));
         }
-        let client = Client::new(&config.client())
+        let client = Client::new(&config.producer())
             .map_err(|error| wrong(format!("librdkafka refuses the settings: {error}")))?;
-        Ok(Kafka { config, scope: scope.clone(), client: Mutex::new(Some(client)) })
-    }
-
-    fn sink(&self) -> String {
-        self.config.brokers.join(",")
+        let random = getrandom::u64().map_err(|error| wrong(error.to_string()))?;
+        let id = config.transactional_id.clone().unwrap_or_else(|| format!("headwater-{name}"));
+        let owner = Owner { id, instance: format!("{random:016x}") };
+        let (client, exact) = (Mutex::new(Some(client)), tokio::sync::Mutex::default());
+        Ok(Kafka { config, scope: scope.clone(), client, owner, exact })
     }
 
     fn client(&self) -> Result<Client, ExportError> {
@@ -48,113 +59,167 @@ impl Kafka {
         if let Some(client) = held.as_ref() {
             return Ok(client.clone());
         }
-        let client = Client::new(&self.config.client()).map_err(|error| ExportError::Refused {
-            sink: self.sink(),
-            reason: error.to_string(),
+        let client = Client::new(&self.config.producer()).map_err(|error| {
+            ExportError::Refused { sink: self.config.sink(), reason: error.to_string() }
         })?;
         *held = Some(client.clone());
         Ok(client)
     }
 
-    /// A producer that met a fatal error never works again.
-    fn forget_if_fatal(&self, client: &Client) {
+    /// What went wrong. A producer that met a fatal error never works again.
+    fn failed(&self, client: &Client, error: &KafkaError, row: &str) -> ExportError {
         if let Some((code, reason)) = client.producer.client().fatal_error() {
             tracing::warn!(%code, reason, "the producer met a fatal error: a new one is made");
             *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+        failure(&self.config.sink(), client, error, Some(row))
     }
 
-    /// Hands a row to the producer; waits while its queue is full.
-    async fn send(
-        &self,
-        client: &Client,
-        topic: &str,
-        row: &Row,
-    ) -> Result<DeliveryFuture, KafkaError> {
-        let lsn = row.lsn.to_string();
-        let headers = OwnedHeaders::new()
-            .insert(Header { key: "event_id", value: Some(&row.event_id) })
-            .insert(Header { key: "lsn", value: Some(&lsn) })
-            .insert(Header { key: "op", value: Some(row.op.as_str()) });
-        let mut record = FutureRecord::to(topic).key(&row.key).payload(&row.json).headers(headers);
-        loop {
-            match client.producer.send_result(record) {
-                Ok(delivery) => return Ok(delivery),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                    record = again;
-                    tokio::time::sleep(QUEUE_FULL_PAUSE).await;
-                }
-                Err((error, _)) => return Err(error),
+    async fn export_at_least_once(&self, batch: &Batch) -> Result<(), ExportError> {
+        let client = self.client()?;
+        let mut deliveries: Vec<(String, DeliveryFuture)> = Vec::new();
+        for row in batch.rows() {
+            let topic = topics::topic(&self.config.prefix, &batch.chain, row.table);
+            let lsn = row.lsn.to_string();
+            match client.send(record(&topic, &row, &lsn)).await {
+                Ok(delivery) => deliveries.push((row.event_id, delivery)),
+                Err(error) => return Err(self.failed(&client, &error, &row.event_id)),
+            }
+        }
+        // INV-5: the batch counts only after every delivery report.
+        for (event_id, delivery) in deliveries {
+            let report = delivered(delivery).await;
+            report.map_err(|error| self.failed(&client, &error, &event_id))?;
+        }
+        client.forget_complaint();
+        Ok(())
+    }
+
+    fn owner(&self, chain: &ChainName) -> Owner {
+        Owner { id: format!("{}-{chain}", self.owner.id), ..self.owner.clone() }
+    }
+
+    /// Whether another node took the id: then it goes on, and this one does not fence it back.
+    async fn look_who_exports(&self, owner: &Owner) -> Result<(), ExportError> {
+        let found = look(&self.config, owner, None).await?;
+        match found.claim {
+            Some(claim) if claim.instance != owner.instance && !claim.is_released => {
+                Err(ExportError::Refused {
+                    sink: self.config.sink(),
+                    reason: format!(
+                        "another node took the transactional id `{}`: stop one of them, or give \
+                         this exporter another `transactional_id` and start again",
+                        owner.id
+                    ),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The session that is there, or a new one.
+    async fn session(&self, exact: &mut Exact, chain: &ChainName) -> Result<Session, ExportError> {
+        if let Some(session) = exact.session.take() {
+            return Ok(session);
+        }
+        let owner = self.owner(chain);
+        if exact.is_fenced {
+            self.look_who_exports(&owner).await?;
+        }
+        let session = Session::begin(&self.config, &owner).await?;
+        exact.is_fenced = false;
+        Ok(session)
+    }
+
+    async fn export_exactly_once(&self, batch: &Batch) -> Result<(), ExportError> {
+        let mut exact = self.exact.lock().await;
+        let mut session = self.session(&mut exact, &batch.chain).await?;
+        // After any doubt there is a new session, and the brokers say what they hold. When this
+        // is dropped half-way the session goes with it.
+        match self.commit_in_pieces(&mut session, batch).await {
+            Ok(()) => {
+                exact.session = Some(session);
+                Ok(())
+            }
+            Err(ended) => {
+                exact.is_fenced = ended.is_fenced;
+                session.end().await;
+                Err(ended.error)
             }
         }
     }
 
-    fn failure(&self, client: &Client, error: &KafkaError, row: &str) -> ExportError {
-        let sink = self.sink();
-        let reason = client.reason(error);
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
-                ExportError::Row { sink, event_id: row.to_owned(), reason }
+    async fn commit_in_pieces(&self, session: &mut Session, batch: &Batch) -> Result<(), Ended> {
+        let Some(upto) = &batch.upto else {
+            for row in batch.rows() {
+                self.send(session, batch, &row).await?;
             }
-            Some(
-                RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownPartition,
-            ) => ExportError::Missing {
-                sink,
-                what: format!("a topic ({reason})"),
-                fix: "create it or set `create_topics = true`".to_owned(),
-            },
-            Some(
-                RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
-                | RDKafkaErrorCode::SaslAuthenticationFailed
-                | RDKafkaErrorCode::Authentication,
-            ) => ExportError::Refused { sink, reason },
-            _ => ExportError::Unavailable { sink, reason },
+            return session.commit(None, &self.config).await;
+        };
+        let held = session.held.as_ref().filter(|held| held.generation == upto.generation);
+        let held = held.map(|held| held.lsn).unwrap_or_default();
+        if held >= upto.lsn {
+            return Ok(());
         }
+        let (mut open, mut last) = (0, None);
+        for event in batch.events.iter().filter(|event| event.head.lsn > held) {
+            let rows: Vec<Row> = batch.rows_of(event).collect();
+            let bytes: usize = rows.iter().map(|row| row.key.len() + row.json.len()).sum();
+            if open > 0 && open + bytes > TRANSACTION_BYTES_MAX {
+                session.commit(last.as_ref(), &self.config).await?;
+                open = 0;
+            }
+            for row in &rows {
+                self.send(session, batch, row).await?;
+            }
+            open += bytes;
+            last = Some(Mark::of(&event.head, upto.generation));
+        }
+        session.commit(Some(upto), &self.config).await
+    }
+
+    async fn send(&self, session: &mut Session, batch: &Batch, row: &Row) -> Result<(), Ended> {
+        session.send(&topics::topic(&self.config.prefix, &batch.chain, row.table), row).await
     }
 }
 
 #[async_trait]
 impl Exporter for Kafka {
     async fn check(&self) -> Result<(), ExportError> {
-        topics::ensure(&self.config, &self.scope, &self.client()?).await
-    }
-
-    async fn export(&self, batch: &Batch) -> Result<(), ExportError> {
-        let client = self.client()?;
-        let mut deliveries: Vec<(String, DeliveryFuture)> = Vec::new();
-        for row in batch.rows() {
-            let topic = topics::topic(&self.config.prefix, &batch.chain, row.table);
-            match self.send(&client, &topic, &row).await {
-                Ok(delivery) => deliveries.push((row.event_id, delivery)),
-                Err(error) => {
-                    self.forget_if_fatal(&client);
-                    return Err(self.failure(&client, &error, &row.event_id));
-                }
-            }
-        }
-        // INV-5: the batch counts only after every delivery report.
-        for (event_id, delivery) in deliveries {
-            let report: Result<Delivery, KafkaError> = match delivery.await {
-                Ok(Ok(delivery)) => Ok(delivery),
-                Ok(Err((error, _))) => Err(error),
-                Err(_cancelled) => Err(KafkaError::Canceled),
-            };
-            if let Err(error) = report {
-                self.forget_if_fatal(&client);
-                return Err(self.failure(&client, &error, &event_id));
+        topics::ensure(&self.config, &self.scope, &self.client()?).await?;
+        let exact = self.exact.lock().await;
+        if exact.is_fenced {
+            for chain in &self.scope.chains {
+                self.look_who_exports(&self.owner(chain)).await?;
             }
         }
         Ok(())
     }
 
+    async fn resume(&self, chain: &ChainName) -> Result<Option<Mark>, ExportError> {
+        if !self.config.exactly_once {
+            return Ok(None);
+        }
+        // Without taking the id: a node whose log is not this one must not stop the right one.
+        Ok(look(&self.config, &self.owner(chain), None).await?.cursor)
+    }
+
+    async fn export(&self, batch: &Batch) -> Result<(), ExportError> {
+        if self.config.exactly_once {
+            return self.export_exactly_once(batch).await;
+        }
+        self.export_at_least_once(batch).await
+    }
+
     async fn close(&self) {
+        if let Some(mut session) = self.exact.lock().await.session.take() {
+            // Another node may go on at once; when this fails it waits for the brokers' time.
+            let _said = session.claim(true, &self.config).await;
+            session.end().await;
+        }
         let held = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(client) = held {
-            // What was not acknowledged comes again after the next start.
-            client.producer.purge(PurgeConfig::default().queue().inflight());
+            client.end().await;
         }
     }
 }

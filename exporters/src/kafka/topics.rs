@@ -1,11 +1,10 @@
 //! Topics: one per table and chain, made on request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headwater_storage::model::ChainName;
 use headwater_storage::tables::Table;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
@@ -14,7 +13,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use crate::{ExportError, Scope};
 
 use super::KafkaConfig;
-use super::client::{Client, Context};
+use super::client::{Client, Context, blocking};
+use super::cursors;
+use super::failure::failure;
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -23,11 +24,16 @@ pub(super) fn topic(prefix: &str, chain: &ChainName, table: Table) -> String {
     format!("{prefix}{chain}.{}", table.name())
 }
 
-fn wanted(config: &KafkaConfig, scope: &Scope) -> BTreeSet<String> {
+/// Topics that must be there, and the number of partitions of those that are made.
+fn wanted(config: &KafkaConfig, scope: &Scope) -> BTreeMap<String, i32> {
     let pairs = scope.chains.iter().flat_map(|chain| {
         scope.tables.iter().map(move |table| topic(&config.prefix, chain, *table))
     });
-    pairs.collect()
+    let mut wanted: BTreeMap<String, i32> = pairs.map(|topic| (topic, config.partitions)).collect();
+    if config.exactly_once {
+        wanted.insert(cursors::topic(config), 1);
+    }
+    wanted
 }
 
 /// Proves that the broker answers and every topic is there; makes missing ones when allowed.
@@ -38,15 +44,15 @@ pub(super) async fn ensure(
 ) -> Result<(), ExportError> {
     let sink = config.brokers.join(",");
     let existing = existing(client.clone(), &sink).await?;
-    let missing: Vec<String> =
-        wanted(config, scope).into_iter().filter(|topic| !existing.contains(topic)).collect();
+    let mut missing = wanted(config, scope);
+    missing.retain(|topic, _| !existing.contains(topic));
     if missing.is_empty() {
         return Ok(());
     }
     if !config.create_topics {
         return Err(ExportError::Missing {
             sink,
-            what: format!("the topics {}", missing.join(", ")),
+            what: format!("the topics {}", missing.into_keys().collect::<Vec<_>>().join(", ")),
             fix: "create them or set `create_topics = true`".to_owned(),
         });
     }
@@ -55,42 +61,33 @@ pub(super) async fn ensure(
 
 async fn existing(client: Client, sink: &str) -> Result<BTreeSet<String>, ExportError> {
     let asking = client.clone();
-    let asked = tokio::task::spawn_blocking(move || {
+    let asked = blocking(move || {
         let metadata = asking.producer.client().fetch_metadata(None, METADATA_TIMEOUT)?;
         Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
     });
-    let answer: Result<_, KafkaError> = match asked.await {
-        Ok(answer) => answer,
-        Err(_cancelled) => Err(KafkaError::Canceled),
-    };
-    let unavailable = |error: KafkaError| ExportError::Unavailable {
-        sink: sink.to_owned(),
-        reason: client.reason(&error),
-    };
-    answer.map_err(unavailable)
+    let existing = asked.await.map_err(|error| failure(sink, &client, &error, None))?;
+    client.forget_complaint();
+    Ok(existing)
 }
 
-async fn create(config: &KafkaConfig, sink: &str, topics: &[String]) -> Result<(), ExportError> {
-    let mut client: ClientConfig = config.client();
-    for producer_only in
-        ["enable.idempotence", "acks", "message.timeout.ms", "linger.ms", "compression.type"]
-    {
-        client.remove(producer_only);
-    }
-    client.remove("queue.buffering.max.messages").remove("queue.buffering.max.kbytes");
+async fn create(
+    config: &KafkaConfig,
+    sink: &str,
+    topics: &BTreeMap<String, i32>,
+) -> Result<(), ExportError> {
     let unavailable = |error: KafkaError| ExportError::Unavailable {
         sink: sink.to_owned(),
         reason: error.to_string(),
     };
     let admin: AdminClient<Context> =
-        client.create_with_context(Context::default()).map_err(unavailable)?;
-    let new: Vec<NewTopic<'_>> = topics
-        .iter()
-        .map(|topic| {
-            let replication = TopicReplication::Fixed(config.replication);
-            NewTopic::new(topic, config.partitions, replication)
-        })
-        .collect();
+        config.plain().create_with_context(Context::default()).map_err(unavailable)?;
+    let of_cursors = cursors::topic(config);
+    let mut new = Vec::new();
+    for (topic, partitions) in topics {
+        let made = NewTopic::new(topic, *partitions, TopicReplication::Fixed(config.replication));
+        let is_of_cursors = *topic == of_cursors;
+        new.push(if is_of_cursors { made.set("cleanup.policy", "compact") } else { made });
+    }
     let options = AdminOptions::new().operation_timeout(Some(METADATA_TIMEOUT));
     for result in admin.create_topics(&new, &options).await.map_err(unavailable)? {
         match result {

@@ -7,8 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
+use headwater_storage::model::ChainName;
+
 use crate::encode::Row;
-use crate::{Batch, BuildError, ExportError, Exporter};
+use crate::{Batch, BuildError, ExportError, Exporter, Mark};
 
 use super::MemoryConfig;
 
@@ -117,6 +119,10 @@ fn open_file(path: &PathBuf) -> std::io::Result<File> {
 impl Exporter for Memory {
     async fn check(&self) -> Result<(), ExportError> {
         Ok(())
+    }
+
+    async fn resume(&self, _: &ChainName) -> Result<Option<Mark>, ExportError> {
+        Ok(None)
     }
 
     async fn export(&self, batch: &Batch) -> Result<(), ExportError> {

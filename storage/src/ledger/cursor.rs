@@ -9,4 +9,7 @@ pub struct Cursor {
     pub exported: Lsn,
     /// The batch that was being sent ends here; after a crash the same batch is sent (INV-7).
     pub intent: Option<Lsn>,
+    /// Raised whenever it goes back on purpose: what a sink noted before then says nothing.
+    #[serde(default)]
+    pub generation: u64,
 }

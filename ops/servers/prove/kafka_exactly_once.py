@@ -1,0 +1,179 @@
+"""Exactly once against a real broker: the appliance ends at every step of the protocol and at random moments, the
+broker is killed under it, a second node takes its place; then a foreign consumer (confluent-kafka, read_committed)
+must see every event id exactly once, in an order that folds to the canonical chain.
+
+usage: kafka_exactly_once.py WORKDIR [KILLS]    (WORKDIR is that of ../kafka/server.sh; 60 kills by default)
+"""
+import collections
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+from appliance import Appliance, Program, free_port, rpc, until
+
+TABLES = ["blocks", "transactions", "logs", "withdrawals", "chain_events", "verification"]
+STEPS = ["forward.intent", "kafka.sent", "kafka.delivered", "kafka.committed", "forward.exported"]
+BROKER = "127.0.0.1:9092"
+servers = pathlib.Path(__file__).resolve().parents[1]
+kills = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+seed = int(os.environ.get("SEED", time.time()))
+rng = random.Random(seed)
+
+
+def broker(action):
+    subprocess.run(["bash", servers / "kafka/server.sh", action, sys.argv[1]], check=True, stdout=subprocess.DEVNULL)
+
+
+def read_committed(topic):
+    """Every committed record of a topic with one partition: headers and row."""
+    consumer = Consumer({"bootstrap.servers": BROKER, "group.id": f"proof-{time.time()}", "enable.auto.commit": False,
+                         "isolation.level": "read_committed", "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    records = []
+    while True:
+        message = consumer.poll(30)
+        assert message is not None, f"{topic}: nothing"
+        if message.error():
+            assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+            consumer.close()
+            return records
+        headers = {name: value.decode() for name, value in message.headers() or []}
+        records.append((message.key().decode(), headers, json.loads(message.value())))
+
+
+def config_of(folder, name, url, prefix):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "headwater.toml"
+    path.write_text(f"""data_dir = "{folder}/data"
+[http]
+listen = "127.0.0.1:0"
+[[chain]]
+name = "devnet"
+chain_id = 1337
+start = 0
+poll_ms = 20
+part_blocks = 50
+[[chain.provider]]
+name = "devnet"
+url = "{url}"
+[[exporter]]
+name = "{name}"
+kind = "kafka"
+brokers = ["{BROKER}"]
+prefix = "{prefix}"
+exactly_once = true
+delivery_timeout_secs = 10
+""")
+    return path
+
+
+def main():
+    print(f"seed {seed}, {kills} kills")
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="headwater-exactly-"))
+    broker("start")
+    prefix = f"exactly-{int(time.time())}."
+    port = free_port()
+    Program(folder, "devnet", "devnet", "--listen", f"127.0.0.1:{port}", "--block-time", "50ms", "--finality", "32",
+            "--reorg-every", "9", "--reorg-depth", "6", "--transactions", "10")
+    url = f"http://127.0.0.1:{port}"
+    config = config_of(folder, "exact", url, prefix)
+    places = collections.Counter()
+    broker_kills = max(2, kills // 15)
+    for kill in range(kills):
+        step = rng.choice(STEPS + ["at random", "at random"])
+        if kill % (kills // broker_kills) == 1:
+            step = "broker"
+        os.environ.pop("HEADWATER_ABORT_AT", None)
+        if step in STEPS:
+            os.environ["HEADWATER_ABORT_AT"] = f"{step}:{rng.randrange(12)}"
+        appliance = Appliance(folder, "--config", config)
+        os.environ.pop("HEADWATER_ABORT_AT", None)
+        if step in STEPS:
+            code = appliance.process.wait(120)
+            assert code == -6, f"it did not end at {step}, but with {code}: see {appliance.log.name}"
+        elif step == "broker":
+            exporter = lambda: appliance.get("/v1/exporters")[1]["exporters"][0]
+            start = exporter()["exported_lsn"]
+            until("some transactions", lambda: exporter()["exported_lsn"] > start + 3)
+            time.sleep(rng.random() / 5)
+            broker("kill")
+            time.sleep(rng.random() * 2)
+            if rng.random() < 0.5:
+                appliance.kill()
+            broker("start")
+            if appliance.process.poll() is None:
+                until("it to go on", lambda: exporter()["exported_lsn"] > start + 20, 180)
+                appliance.kill()
+        else:
+            time.sleep(0.3 + rng.random() * 1.5)
+            appliance.kill()
+        places[step] += 1
+    print("killed:", dict(places))
+
+    appliance = Appliance(folder, "--config", config)
+    state = lambda node: node.get("/v1/exporters")[1]["exporters"][0]
+    last = int(rpc(url, "eth_blockNumber"), 16)
+    until("the last blocks", lambda: state(appliance)["lag"] < 20 and appliance.head()[0] >= last, 180)
+    appliance.terminate()
+    check(prefix)
+
+    # A node with another log must not take the place of this one: it is told, and the right one goes on.
+    appliance = Appliance(folder, "--config", config)
+    until("some more", lambda: state(appliance)["lag"] < 20 and appliance.head()[0] > last + 20, 180)
+    stranger = Appliance(folder / "stranger", "--config", config_of(folder / "stranger", "exact", url, prefix))
+    until("the stranger to be told", lambda: state(stranger)["state"] == "blocked", 120)
+    print("a stranger is told:", state(stranger)["reason"])
+    assert "another node's log" in state(stranger)["reason"] and state(appliance)["state"] == "running"
+    stranger.kill()
+    appliance.terminate()
+
+    # A copy of the folder may: the first one sees it, says so, and does not fight.
+    shutil.copytree(folder / "data", folder / "copy/data")
+    appliance = Appliance(folder, "--config", config)
+    until("some more", lambda: state(appliance)["state"] == "running" and state(appliance)["lag"] < 20, 180)
+    copy = Appliance(folder / "copy", "--config", config_of(folder / "copy", "exact", url, prefix))
+    until("the first to see that it was replaced", lambda: state(appliance)["state"] == "blocked", 120)
+    print("the first is told:", state(appliance)["reason"])
+    assert "another node took the transactional id" in state(appliance)["reason"]
+    until("the copy to go on", lambda: state(copy)["lag"] < 20, 120)
+    appliance.kill()
+    copy.terminate()
+    check(prefix, is_one_log=False)
+    print("OK")
+
+
+def check(prefix, is_one_log=True):
+    """Every event id is there once; the events of one log fold to what stands."""
+    for table in TABLES:
+        records = read_committed(f"{prefix}devnet.{table}")
+        ids = collections.Counter(headers["event_id"] for _, headers, _ in records)
+        twice = {event: count for event, count in ids.items() if count > 1}
+        assert not twice, f"{table}: {len(twice)} event ids are there more than once: {list(twice.items())[:5]}"
+        if not is_one_log:
+            print(f"{table}: {len(records)} records, each id once")
+            continue
+        if table == "chain_events":
+            lsns = [row["lsn"] for _, _, row in records]
+            assert lsns == list(range(1, len(lsns) + 1)), "every record of the log once, in order, none missing"
+            print(f"{table}: {len(records)} records, LSN 1 to {lsns[-1]}, {dict(collections.Counter(row['op'] for _, _, row in records))}")
+            continue
+        rows = {}
+        for key, headers, _ in records:
+            if headers["op"] == "applied":
+                assert key not in rows, f"{table}: {key} was there"
+                rows[key] = headers
+            else:
+                assert rows.pop(key, None), f"{table}: {key} was not there"
+        print(f"{table}: {len(records)} records, each once, {len(rows)} rows stand")
+
+
+if __name__ == "__main__":
+    main()
