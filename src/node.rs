@@ -17,7 +17,7 @@ use headwater_storage::wal;
 use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Holes, Progress, Source};
 use crate::config::{Config, DiskConfig};
 use crate::exit::Exit;
-use crate::forward::{ExportStatus, ExportView, Runner};
+use crate::forward::{self, Export, ExportStatus, ExportView, Runner};
 use crate::keeper::{self, Forgetting, Healing, Space, SpaceView};
 use crate::query::{Engine, QueryConfig, QueryError};
 use crate::rpc::{Keyring, Pool, PoolError};
@@ -88,14 +88,6 @@ pub struct ChainNode {
     backfills: Arc<AtomicUsize>,
 }
 
-/// One exporter on one chain.
-pub struct ExportNode {
-    name: String,
-    kind: String,
-    chain: Arc<Chain>,
-    status: Arc<ExportStatus>,
-}
-
 /// The appliance.
 pub struct Node {
     /// The data folder, owned while this lives.
@@ -103,7 +95,7 @@ pub struct Node {
     /// Its chains.
     pub chains: Vec<ChainNode>,
     /// Its exporters.
-    pub exporters: Vec<ExportNode>,
+    pub exporters: Vec<Export>,
     /// Its SQL.
     pub engine: Engine,
     /// How its disk stands.
@@ -180,7 +172,7 @@ impl Node {
                 if let Some(descent) = &descent {
                     status.repeats_after(descent.exported(&exporter.name, node.chain.name()));
                 }
-                let runner = Runner {
+                let runner = Arc::new(Runner {
                     name: exporter.name.clone(),
                     exporter: sink,
                     chain: node.chain.clone(),
@@ -191,16 +183,14 @@ impl Node {
                         .unwrap_or_default(),
                     tables: exporter.tables(),
                     lanes: exporter.lanes(),
-                    status: status.clone(),
-                };
-                let name = format!("exporter {} of {}", exporter.name, node.chain.name());
-                supervisor.spawn(name, runner.run(supervisor.shutdown()));
-                self.exporters.push(ExportNode {
-                    name: exporter.name.clone(),
-                    kind: exporter.kind.clone(),
-                    chain: node.chain.clone(),
+                    filter: exporter.filter(),
+                    begin: exporter.start,
                     status,
                 });
+                let name = format!("exporter {} of {}", exporter.name, node.chain.name());
+                let (orders, hearing) = forward::orders();
+                supervisor.spawn(name, runner.clone().run(hearing, supervisor.shutdown()));
+                self.exporters.push(Export { kind: exporter.kind.clone(), runner, orders });
             }
         }
         self.forget(config, supervisor);
@@ -213,11 +203,11 @@ impl Node {
             config.exporter.iter().filter(|e| e.required).map(|e| e.name.clone()).collect();
         for node in &self.chains {
             let chain = node.chain.clone();
-            let exporters = self.exporters.iter().filter(|e| Arc::ptr_eq(&e.chain, &chain));
+            let exporters = self.exporters.iter().filter(|e| Arc::ptr_eq(&e.runner.chain, &chain));
             let forgetting = Forgetting {
                 retention: node.config.retention(),
                 merge_bytes: node.config.merge_bytes,
-                exporters: exporters.map(|e| e.name.clone()).collect(),
+                exporters: exporters.map(|e| e.name().to_owned()).collect(),
                 required: required.clone(),
                 ledger: self.data_dir.ledger().clone(),
                 space: self.space.clone(),
@@ -239,11 +229,7 @@ impl Node {
 
     /// How every exporter stands.
     pub fn export_views(&self) -> Vec<ExportView> {
-        let view = |node: &ExportNode| {
-            let durable = node.chain.log().durable();
-            node.status.view(&node.name, &node.kind, node.chain.name().as_str(), durable)
-        };
-        self.exporters.iter().map(view).collect()
+        self.exporters.iter().map(Export::view).collect()
     }
 
     /// The chain of a name.

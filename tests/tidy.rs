@@ -60,8 +60,8 @@ mod rules {
         (
             "src",
             "forward",
-            "supervisor telemetry exporters::failpoint storage::ledger storage::model \
-          storage::store storage::tables storage::wal",
+            "supervisor telemetry exporters::encode exporters::failpoint storage::ledger \
+          storage::model storage::store storage::tables storage::wal",
         ),
         (
             "src",

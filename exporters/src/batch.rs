@@ -6,7 +6,7 @@ use headwater_storage::model::{Branches, ChainName, OwnedEvent};
 use headwater_storage::tables::Table;
 
 use crate::Mark;
-use crate::encode::{Row, Source, rows_of_event};
+use crate::encode::{Filter, Row, Source, rows_of_event};
 
 /// Consecutive events of one chain's log, with the tables that the sink takes.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Batch {
     pub branches: Branches,
     /// Tables that are wanted.
     pub tables: Vec<Table>,
+    /// Contracts and topics that are wanted.
+    pub filter: Filter,
     /// The events in order of the log.
     pub events: Vec<OwnedEvent>,
     /// Rows that were parked: they are left out.
@@ -35,8 +37,8 @@ impl Batch {
 
     /// The rows of one of its events.
     pub fn rows_of<'a>(&'a self, event: &'a OwnedEvent) -> impl Iterator<Item = Row> + 'a {
-        let source =
-            Source { chain: &self.chain, chain_id: self.chain_id, branches: &self.branches };
+        let Batch { chain, chain_id, branches, filter, .. } = self;
+        let source = Source { chain, chain_id: *chain_id, branches, filter };
         let rows = self.tables.iter().flat_map(move |table| rows_of_event(source, event, *table));
         rows.filter(|row| !self.parked.contains(&row.event_id))
     }

@@ -10,7 +10,7 @@ use headwater_storage::model::{
 };
 use headwater_storage::tables::Table;
 
-use crate::encode::Row;
+use crate::encode::{Filter, Row};
 use crate::{Batch, Exporter, Mark};
 
 /// A sink under test, and a way to see what it holds.
@@ -98,6 +98,7 @@ pub fn sample_batch(chain: &ChainName, first: Lsn) -> Batch {
         chain_id: 1,
         branches: Branches::default(),
         tables: Table::ALL.to_vec(),
+        filter: Filter::default(),
         upto: events.last().map(|event| Mark::of(&event.head, 0)),
         events,
         parked: BTreeSet::new(),

@@ -8,8 +8,15 @@ use crate::{Batch, ExportError, Mark};
 /// A sink. Retry, parking, metrics and the ledger's cursor are the runner's.
 #[async_trait]
 pub trait Exporter: Send + Sync {
-    /// Connects, and proves rights and schema without writing rows.
+    /// Connects, and says what is missing there and `check` would make.
+    async fn missing(&self) -> Result<Vec<String>, ExportError>;
+
+    /// Connects, makes what is missing where the configuration lets it, and proves rights and
+    /// schema without writing rows.
     async fn check(&self) -> Result<(), ExportError>;
+
+    /// The exact records that a batch becomes, without connecting.
+    fn explain(&self, batch: &Batch) -> Vec<serde_json::Value>;
 
     /// Where the sink itself says that it is, before the first batch: only a sink that stores this
     /// together with the rows knows, and it is right where the ledger's cursor is behind. What the

@@ -57,7 +57,7 @@ pub enum CommandError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// Nobody said where the token is.
-    #[error("a running node makes a backup only with its token: give --data-dir or --token-file")]
+    #[error("a running node does this only with its token: give --data-dir or --token-file")]
     Token,
     /// No folder there.
     #[error("there is no folder {}", path.display())]
@@ -73,6 +73,24 @@ pub enum CommandError {
     UnknownChain {
         /// The name.
         name: String,
+    },
+    /// No exporter of that name.
+    #[error("no exporter `{name}` there: `headwater exporters list` names them")]
+    UnknownExporter {
+        /// The name.
+        name: String,
+    },
+    /// Only a running node has what it takes.
+    #[error("a stopped node cannot {what}: start it with its configuration")]
+    Stopped {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// No such block or record.
+    #[error("chain `{chain}` has no such block or record yet: give one up to the head")]
+    NotThere {
+        /// The chain.
+        chain: String,
     },
     /// A node cannot be asked.
     #[error("no node answers at {url}: is it running? give its --url or its --data-dir")]
@@ -110,6 +128,9 @@ impl CommandError {
             CommandError::Query(_) | CommandError::Refused { is_query: true, .. } => Exit::Query,
             CommandError::Span(_)
             | CommandError::UnknownChain { .. }
+            | CommandError::UnknownExporter { .. }
+            | CommandError::Stopped { .. }
+            | CommandError::NotThere { .. }
             | CommandError::Token
             | CommandError::Backup(BackupError::Relative { .. } | BackupError::Inside { .. }) => {
                 Exit::Usage

@@ -9,6 +9,7 @@ mod costs;
 mod demo;
 mod devnet;
 mod error;
+mod exporters;
 mod output;
 mod providers;
 mod repair;
@@ -41,6 +42,7 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
         Command::Backfill(args) => backfill::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Providers(args) => providers::run(args).await,
+        Command::Exporters(args) => exporters::run(args).await,
         Command::Sql(args) => sql::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Backup(args) => backup::run(args).await,

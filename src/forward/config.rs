@@ -1,6 +1,9 @@
 //! `[[exporter]]`: what goes where.
 
-use headwater_storage::model::{ChainName, Lane};
+use std::collections::BTreeSet;
+
+use headwater_exporters::encode::Filter;
+use headwater_storage::model::{Address, B256, ChainName, Lane};
 use headwater_storage::tables::Table;
 
 /// `[[exporter]]`: the common keys; the others are the kind's.
@@ -16,12 +19,58 @@ pub struct ExporterConfig {
     pub tables: Option<Vec<Table>>,
     /// Lanes; both by default.
     pub lanes: Option<Vec<Lane>>,
+    /// Where a sink begins that has nothing yet.
+    #[serde(default)]
+    pub start: Begin,
+    /// Contracts whose logs and transactions go; all by default.
+    #[serde(default)]
+    pub addresses: BTreeSet<Address>,
+    /// First topics of the logs that go; all by default.
+    #[serde(default)]
+    pub topics: BTreeSet<B256>,
     /// Parts that it has not passed are kept whatever the rules say.
     #[serde(default)]
     pub required: bool,
     /// Keys of the kind.
     #[serde(flatten)]
     pub settings: toml::Table,
+}
+
+/// Where a sink begins that has nothing yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub enum Begin {
+    /// With the first record of the log.
+    #[default]
+    Earliest,
+    /// With what comes after the exporter's first start.
+    Latest,
+    /// With this block: events of lower ones never go.
+    Block(u64),
+}
+
+impl TryFrom<toml::Value> for Begin {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Begin, String> {
+        let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+        match (value.as_str(), number) {
+            (Some("earliest"), _) => Ok(Begin::Earliest),
+            (Some("latest"), _) => Ok(Begin::Latest),
+            (_, Some(number)) => Ok(Begin::Block(number)),
+            (_, None) => Err(format!("start = {value}: write \"earliest\", \"latest\" or a block")),
+        }
+    }
+}
+
+impl Begin {
+    /// The lowest block whose events go.
+    pub fn first_block(self) -> u64 {
+        match self {
+            Begin::Block(number) => number,
+            Begin::Earliest | Begin::Latest => 0,
+        }
+    }
 }
 
 impl ExporterConfig {
@@ -33,6 +82,11 @@ impl ExporterConfig {
     /// The lanes that are wanted.
     pub fn lanes(&self) -> Vec<Lane> {
         self.lanes.clone().unwrap_or_else(|| vec![Lane::Live, Lane::Backfill])
+    }
+
+    /// The contracts and topics that are wanted.
+    pub fn filter(&self) -> Filter {
+        Filter { addresses: self.addresses.clone(), topics: self.topics.clone() }
     }
 
     /// Whether a chain is wanted.

@@ -2,12 +2,18 @@
 
 mod config;
 mod cut;
+mod export;
+mod order;
+mod parked;
 mod resume;
 mod run;
+mod send;
 mod status;
 
-pub use config::ExporterConfig;
+pub use config::{Begin, ExporterConfig};
 pub use cut::{Position, cut};
+pub use export::{Export, ParkedRow};
+pub use order::{Hearing, Order, Orders, Unparked, before_block, orders};
 pub use resume::{Resumed, resume};
 pub use run::{ForwardError, Runner};
 pub use status::{ExportState, ExportStatus, ExportView};

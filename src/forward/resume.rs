@@ -26,7 +26,7 @@ pub fn resume(cursor: Cursor, mark: &Mark, is_ours: bool) -> Resumed {
     if !is_ours {
         return Resumed::OfAnotherLog(Cursor { generation: mark.generation + 1, ..cursor });
     }
-    let told = Cursor { exported: mark.lsn, intent: None, generation: mark.generation };
+    let told = Cursor { exported: mark.lsn, intent: None, generation: mark.generation, ..cursor };
     if told.exported == cursor.exported && told.generation == cursor.generation {
         return Resumed::AsTheLedgerSays(cursor);
     }
@@ -63,10 +63,11 @@ mod tests {
             exported: Lsn(exported),
             intent: Some(Lsn(exported + 5)),
             generation,
+            is_paused: false,
         };
         let mark = |lsn, generation| Mark { lsn: Lsn(lsn), generation, event: String::new() };
         let told = |lsn, generation| {
-            let cursor = Cursor { exported: Lsn(lsn), intent: None, generation };
+            let cursor = Cursor { intent: None, ..cursor(lsn, generation) };
             Resumed::AsTheSinkSays(cursor)
         };
         let here = cursor(10, 1);

@@ -1,26 +1,27 @@
 //! The loop of one exporter on one chain: read, send, wait, move the cursor.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_exporters::{Batch, Disposition, ExportError, Exporter, Mark, failpoint};
+use headwater_exporters::encode::Filter;
+use headwater_exporters::{Batch, ExportError, Exporter, Mark, failpoint};
 use headwater_storage::ledger::{Cursor, Ledger, LedgerError};
-use headwater_storage::model::{Branches, Lane, Lsn, Op};
+use headwater_storage::model::{Branches, Lane, Lsn, Op, OwnedEvent};
 use headwater_storage::store::{Chain, StoreError, error_text};
 use headwater_storage::tables::Table;
+use tokio::sync::watch;
 
 use crate::supervisor::{Shutdown, on_cpu};
 use crate::telemetry::metrics;
 
+use super::config::Begin;
 use super::cut::{Position, cut};
+use super::order::{Hearing, Order, Ordered, before_block};
 use super::resume::{Resumed, is_ours, mark_at, resume};
+use super::send::RETRY_FIRST;
 use super::status::{ExportState, ExportStatus};
 
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(30);
 const PAUSE_FOR_STORE: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Why an exporter cannot even be run; sinks are never a reason (INV-6).
 #[derive(Debug, thiserror::Error)]
@@ -46,17 +47,25 @@ pub struct Runner {
     pub tables: Vec<Table>,
     /// Lanes that go.
     pub lanes: Vec<Lane>,
+    /// Contracts and topics that go.
+    pub filter: Filter,
+    /// Where it begins.
+    pub begin: Begin,
     /// How it stands.
     pub status: Arc<ExportStatus>,
 }
 
 impl Runner {
     /// Forwards until shutdown.
-    pub async fn run(self, mut shutdown: Shutdown) -> Result<(), ForwardError> {
+    pub async fn run(
+        self: Arc<Runner>,
+        mut orders: Hearing,
+        mut shutdown: Shutdown,
+    ) -> Result<(), ForwardError> {
         let ended = shutdown.clone();
-        let mut cursor = self.ledger.cursor(&self.name, self.chain.name())?.unwrap_or_default();
+        let mut cursor = self.first_cursor().await?;
         let result = tokio::select! {
-            result = self.forward(&mut cursor, ended) => result,
+            result = self.forward(&mut cursor, &mut orders, ended) => result,
             () = shutdown.requested() => Ok(()),
         };
         self.exporter.close().await;
@@ -67,57 +76,130 @@ impl Runner {
         }
     }
 
-    async fn forward(&self, cursor: &mut Cursor, shutdown: Shutdown) -> Result<(), ForwardError> {
+    /// Where it stands, or where a sink begins that has nothing yet.
+    async fn first_cursor(&self) -> Result<Cursor, ForwardError> {
+        if let Some(cursor) = self.ledger.cursor(&self.name, self.chain.name())? {
+            return Ok(cursor);
+        }
+        let durable = self.chain.log().durable();
+        let exported = match self.begin {
+            Begin::Earliest => Lsn::default(),
+            Begin::Latest => durable,
+            Begin::Block(number) => before_block(&self.chain, number).unwrap_or(durable),
+        };
+        let cursor = Cursor { exported, ..Cursor::default() };
+        self.save(cursor).await?;
+        Ok(cursor)
+    }
+
+    async fn forward(
+        &self,
+        cursor: &mut Cursor,
+        orders: &mut Hearing,
+        shutdown: Shutdown,
+    ) -> Result<(), ForwardError> {
         let mut durable = self.chain.durable();
+        let mut is_connected = false;
         self.show(cursor.exported);
-        self.until_ready().await;
-        self.resume(cursor).await?;
+        self.parked().await?;
         while !shutdown.is_requested() {
-            let position = Position {
-                exported: cursor.exported,
-                intent: cursor.intent,
-                durable: *durable.borrow_and_update(),
+            let waited = if cursor.is_paused {
+                self.status.set(ExportState::Paused, None);
+                orders.unless_ordered(std::future::pending()).await
+            } else if is_connected {
+                self.step(cursor, &mut durable, orders).await?
+            } else {
+                match orders.unless_ordered(self.connect(*cursor)).await {
+                    Ok(told) => {
+                        (*cursor, is_connected) = (told, true);
+                        self.show(cursor.exported);
+                        self.save(*cursor).await?;
+                        Ok(())
+                    }
+                    Err(ordered) => Err(ordered),
+                }
             };
-            let log = self.chain.log();
-            let before = Lsn(log.first().0.saturating_sub(1));
-            if cursor.exported < before {
-                tracing::warn!(
-                    exporter = self.name, chain = %self.chain.name(), from = cursor.exported.0,
-                    to = before.0, "records were forgotten before this exporter had them"
-                );
-                *cursor = Cursor { exported: before, intent: None, ..*cursor };
-                continue;
+            if let Err(Ordered { order, answer }) = waited {
+                // The sink is asked again where it is: it may have another place now.
+                is_connected &= matches!(order, Order::Drop(_) | Order::Replay(_));
+                let done = self.obey(cursor, order).await;
+                // Who asked may have gone.
+                let _heard = answer.send(done);
             }
-            let last = match cut(position, |lsn| log.weight(lsn)) {
-                Ok(last) => last,
-                Err(error) => {
-                    self.wait_for_store(&error.into()).await;
-                    continue;
-                }
-            };
-            let Some(last) = last else {
-                if durable.changed().await.is_err() {
-                    return Ok(());
-                }
-                continue;
-            };
-            cursor.intent = Some(last);
-            self.save(*cursor).await?;
-            failpoint::reach("forward.intent");
-            let batch = match self.read(cursor, last).await {
-                Ok(batch) => batch,
-                Err(error) => {
-                    self.wait_for_store(&error).await;
-                    continue;
-                }
-            };
-            self.send(batch).await;
-            failpoint::reach("forward.exported");
-            // INV-5: the sink holds it.
-            *cursor = Cursor { exported: last, intent: None, ..*cursor };
-            self.show(last);
         }
         Ok(())
+    }
+
+    /// Does what an operator says.
+    async fn obey(
+        &self,
+        cursor: &mut Cursor,
+        order: Order,
+    ) -> Result<Vec<super::Unparked>, ForwardError> {
+        tracing::info!(exporter = self.name, chain = %self.chain.name(), ?order, "an order");
+        match order {
+            Order::Pause => cursor.is_paused = true,
+            Order::Resume => cursor.is_paused = false,
+            Order::Rewind(exported) => {
+                let generation = cursor.generation + 1;
+                *cursor = Cursor { exported, intent: None, generation, ..*cursor };
+            }
+            Order::Replay(rows) => return self.replay(rows).await,
+            Order::Drop(rows) => return self.let_go(rows).await,
+        }
+        self.show(cursor.exported);
+        self.save(*cursor).await?;
+        Ok(Vec::new())
+    }
+
+    /// One batch, or a wait for the log.
+    async fn step(
+        &self,
+        cursor: &mut Cursor,
+        durable: &mut watch::Receiver<Lsn>,
+        orders: &mut Hearing,
+    ) -> Result<Result<(), Ordered>, ForwardError> {
+        let (exported, intent) = (cursor.exported, cursor.intent);
+        let position = Position { exported, intent, durable: *durable.borrow_and_update() };
+        let log = self.chain.log();
+        let before = Lsn(log.first().0.saturating_sub(1));
+        if exported < before {
+            tracing::warn!(
+                exporter = self.name, chain = %self.chain.name(), from = exported.0, to = before.0,
+                "records were forgotten before this exporter had them"
+            );
+            *cursor = Cursor { exported: before, intent: None, ..*cursor };
+            return Ok(Ok(()));
+        }
+        let last = match cut(position, |lsn| log.weight(lsn)) {
+            Ok(last) => last,
+            Err(error) => {
+                self.wait_for_store(&error.into()).await;
+                return Ok(Ok(()));
+            }
+        };
+        let Some(last) = last else {
+            // The chain is here, so its sender is.
+            return Ok(orders.unless_ordered(durable.changed()).await.map(|_changed| ()));
+        };
+        cursor.intent = Some(last);
+        self.save(*cursor).await?;
+        failpoint::reach("forward.intent");
+        let batch = match self.read(cursor, last).await {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.wait_for_store(&error).await;
+                return Ok(Ok(()));
+            }
+        };
+        if let Err(ordered) = orders.unless_ordered(self.send(batch)).await {
+            return Ok(Err(ordered));
+        }
+        failpoint::reach("forward.exported");
+        // INV-5: the sink holds it.
+        *cursor = Cursor { exported: last, intent: None, ..*cursor };
+        self.show(last);
+        Ok(Ok(()))
     }
 
     /// One transaction holds both facts: what is acknowledged, and what is sent next.
@@ -159,6 +241,7 @@ impl Runner {
     async fn read(&self, cursor: &Cursor, last: Lsn) -> Result<Batch, StoreError> {
         let (chain, lanes) = (self.chain.clone(), self.lanes.clone());
         let (first, generation) = (cursor.exported.next(), cursor.generation);
+        let first_block = self.begin.first_block();
         let read = on_cpu(move || {
             let upto = mark_at(&chain, last, generation)?;
             let (mut events, mut left_out) = (Vec::new(), 0);
@@ -168,7 +251,7 @@ impl Runner {
                     left_out += 1;
                     continue;
                 };
-                if lanes.contains(&event.head.lane) {
+                if lanes.contains(&event.head.lane) && event.head.block.number >= first_block {
                     left_out += u64::from(event.block.is_none() && event.head.op != Op::Finalized);
                     events.push(event);
                 }
@@ -185,40 +268,37 @@ impl Runner {
             self.status.left_out(left_out);
             metrics::export_left_out(&self.name, chain, left_out);
         }
-        Ok(Batch {
+        Ok(self.batch(events, Some(upto)))
+    }
+
+    /// What the sink gets of events.
+    pub(super) fn batch(&self, events: Vec<OwnedEvent>, upto: Option<Mark>) -> Batch {
+        Batch {
             chain: self.chain.name().clone(),
             chain_id: self.chain.chain_id(),
             branches: self.branches.clone(),
             tables: self.tables.clone(),
+            filter: self.filter.clone(),
             events,
-            parked: BTreeSet::new(),
-            upto: Some(upto),
-        })
-    }
-
-    /// Waits until the sink answers a check.
-    async fn until_ready(&self) {
-        let mut attempt = 0;
-        loop {
-            match self.exporter.check().await {
-                Ok(()) => return self.status.set(ExportState::Running, None),
-                Err(error) => self.pause(&error, &mut attempt).await,
-            }
+            parked: std::collections::BTreeSet::new(),
+            upto,
         }
     }
 
-    /// Goes on where the sink says that it is, when it knows.
-    async fn resume(&self, cursor: &mut Cursor) -> Result<(), ForwardError> {
+    /// Whether its log was a beginning of another node's.
+    fn has_parted(&self) -> bool {
+        self.branches.of(self.chain.log().durable().next()).is_some()
+    }
+
+    /// Waits until the sink answers, and goes on where it says that it is, when it knows.
+    async fn connect(&self, cursor: Cursor) -> Cursor {
+        self.until_ready().await;
         let mut attempt = 0;
         loop {
             let error = match self.exporter.resume(self.chain.name()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(mark)) => match self.weigh(*cursor, &mark).await {
-                    Ok(resumed) => {
-                        *cursor = resumed;
-                        self.show(cursor.exported);
-                        return self.save(*cursor).await;
-                    }
+                Ok(None) => return cursor,
+                Ok(Some(mark)) => match self.weigh(cursor, &mark).await {
+                    Ok(resumed) => return resumed,
                     Err(error) => error,
                 },
                 Err(error) => error,
@@ -244,7 +324,7 @@ impl Runner {
                 Ok(cursor)
             }
             // What this log sends has names of its own since it parted from the other one.
-            Resumed::OfAnotherLog(cursor) if self.branches.of(cursor.exported.next()).is_some() => {
+            Resumed::OfAnotherLog(cursor) if self.has_parted() => {
                 tracing::warn!(
                     exporter, %chain, sink, ledger, event,
                     "the sink's cursor is of another log: what comes now may be there already"
@@ -259,73 +339,5 @@ impl Runner {
                 ),
             }),
         }
-    }
-
-    /// Sends a batch until the sink holds it.
-    async fn send(&self, mut batch: Batch) {
-        let mut attempt = 0;
-        loop {
-            let error = match self.exporter.export(&batch).await {
-                Ok(()) => {
-                    metrics::export_batch(&self.name, &batch.chain, "delivered");
-                    return self.status.set(ExportState::Running, None);
-                }
-                Err(error) => error,
-            };
-            match error.disposition() {
-                Disposition::Retry => {
-                    metrics::export_batch(&self.name, &batch.chain, "retried");
-                    self.pause(&error, &mut attempt).await;
-                }
-                Disposition::Park => {
-                    metrics::export_batch(&self.name, &batch.chain, "parked");
-                    self.park(&mut batch, &error, &mut attempt).await;
-                }
-                Disposition::Stop => {
-                    metrics::export_batch(&self.name, &batch.chain, "blocked");
-                    self.pause(&error, &mut attempt).await;
-                    self.until_ready().await;
-                }
-            }
-        }
-    }
-
-    /// Sets a row aside, durably, and leaves it out of the batch.
-    async fn park(&self, batch: &mut Batch, error: &ExportError, attempt: &mut u32) {
-        let Some(event_id) = error.event_id().map(str::to_owned) else {
-            return self.pause(error, attempt).await;
-        };
-        let (ledger, name) = (self.ledger.clone(), self.name.clone());
-        let (id, reason) = (event_id.clone(), error.to_string());
-        match on_cpu(move || ledger.park(&name, &id, &reason)).await {
-            Ok(()) => {
-                tracing::warn!(exporter = self.name, event_id, %error, "parked a row");
-                self.status.parked();
-                batch.parked.insert(event_id);
-            }
-            Err(failure) => {
-                tracing::warn!(exporter = self.name, error = %failure, "cannot park a row");
-                self.pause(error, attempt).await;
-            }
-        }
-    }
-
-    /// Says why it waits, once, and waits: 1 s doubling to 30 s, spread by the exporter's name.
-    async fn pause(&self, error: &ExportError, attempt: &mut u32) {
-        let is_blocked = error.disposition() == Disposition::Stop;
-        let state = if is_blocked { ExportState::Blocked } else { ExportState::Retrying };
-        if *attempt == 0 {
-            let chain = self.chain.name();
-            tracing::warn!(exporter = self.name, %chain, %error, "the exporter waits");
-        }
-        self.status.set(state, Some(error.to_string()));
-        let doubled = RETRY_FIRST.saturating_mul(1 << (*attempt).min(5)).min(RETRY_MAX);
-        let seed = self
-            .name
-            .bytes()
-            .fold(*attempt, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-        let jitter = doubled.mul_f64(f64::from(seed % 100) / 400.0);
-        *attempt = attempt.saturating_add(1);
-        tokio::time::sleep(if is_blocked { LOOK_AGAIN } else { doubled + jitter }).await;
     }
 }

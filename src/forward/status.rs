@@ -15,6 +15,8 @@ pub enum ExportState {
     Running,
     /// The sink is away: the same batch is tried again.
     Retrying,
+    /// Somebody stopped it: `headwater exporters resume` lets it go on.
+    Paused,
     /// Somebody must mend something; it looks again by itself.
     Blocked,
 }
@@ -83,9 +85,14 @@ impl ExportStatus {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).left_out += records;
     }
 
-    /// A row was set aside.
-    pub fn parked(&self) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).parked += 1;
+    /// So many rows are set aside.
+    pub fn parked(&self, rows: u64) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).parked = rows;
+    }
+
+    /// Rows that are set aside.
+    pub(super) fn rows_parked(&self) -> u64 {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).parked
     }
 
     /// What the API shows.

@@ -24,16 +24,22 @@ pub(super) struct BackupOrder {
     copy: bool,
 }
 
+/// Refuses who does not have the token.
+pub(super) fn authorize(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    let token = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
+    if token.is_some_and(|token| app.token.is_in(token)) {
+        return Ok(());
+    }
+    Err(ApiError::Forbidden { file: TOKEN_FILE })
+}
+
 /// `POST /v1/admin/backup`: answers when the backup is whole; goes on when nobody waits any more.
 pub(super) async fn backup(
     State(app): State<App>,
     headers: HeaderMap,
     order: Result<Json<BackupOrder>, JsonRejection>,
 ) -> Result<Json<BackupReport>, ApiError> {
-    let token = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
-    if !token.is_some_and(|token| app.token.is_in(token)) {
-        return Err(ApiError::Forbidden { file: TOKEN_FILE });
-    }
+    authorize(&app, &headers)?;
     let Json(order) = order.map_err(|rejection| ApiError::Invalid {
         what: rejection.body_text(),
         fix: "send {\"to\": \"/absolute/path\"} as application/json",

@@ -178,11 +178,6 @@ pub(super) async fn gaps(
     Ok(Json(json!({ "gaps": gaps, "missing_blocks": missing, "holes": node.holes.list() })))
 }
 
-/// `GET /v1/exporters`.
-pub(super) async fn exporters(State(app): State<App>) -> Json<Value> {
-    Json(json!({ "exporters": app.node.export_views() }))
-}
-
 /// `?first=&last=`.
 #[derive(serde::Deserialize)]
 pub(super) struct Span {

@@ -7,9 +7,11 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use headwater_storage::backup::BackupError;
+use headwater_storage::ledger::LedgerError;
 use headwater_storage::store::{StoreError, error_text};
 use serde_json::json;
 
+use crate::forward::ForwardError;
 use crate::query::QueryError;
 
 /// Why the API cannot run.
@@ -63,6 +65,29 @@ pub enum ApiError {
         /// What was asked for.
         hash: String,
     },
+    /// No exporter of that name, or not on that chain.
+    #[error(
+        "there is no exporter `{name}`{}: GET /v1/exporters lists them",
+        on_chain(.chain.as_deref())
+    )]
+    UnknownExporter {
+        /// The name.
+        name: String,
+        /// The chain, where one was given.
+        chain: Option<String>,
+    },
+    /// An exporter has other orders to follow, or ends.
+    #[error("exporter `{name}` is busy with other orders: ask again")]
+    Busy {
+        /// The name.
+        name: String,
+    },
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// An exporter's order.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     /// Not of the expected form.
     #[error("{what}: {fix}")]
     Invalid {
@@ -100,6 +125,10 @@ pub enum ApiError {
     Render(#[from] arrow::error::ArrowError),
 }
 
+fn on_chain(chain: Option<&str>) -> String {
+    chain.map_or(String::new(), |chain| format!(" on chain `{chain}`"))
+}
+
 impl ApiError {
     fn words(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -107,6 +136,13 @@ impl ApiError {
             ApiError::UnknownBlock { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_block"),
             ApiError::UnknownTransaction { .. } => {
                 (StatusCode::NOT_FOUND, "not_found", "unknown_transaction")
+            }
+            ApiError::UnknownExporter { .. } => {
+                (StatusCode::NOT_FOUND, "not_found", "unknown_exporter")
+            }
+            ApiError::Busy { .. } => (StatusCode::CONFLICT, "conflict", "exporter_busy"),
+            ApiError::Forward(_) | ApiError::Ledger(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "ledger")
             }
             ApiError::UnknownPath { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_path"),
             ApiError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid", "invalid_argument"),

@@ -4,6 +4,7 @@ mod admin;
 mod blocks;
 mod chains;
 mod error;
+mod exporters;
 mod health;
 mod providers;
 mod server;

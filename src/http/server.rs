@@ -18,7 +18,7 @@ use crate::secrets::AdminToken;
 use crate::supervisor::Shutdown;
 
 use super::error::{ApiError, HttpError};
-use super::{admin, blocks, chains, health, providers, sql, transactions};
+use super::{admin, blocks, chains, exporters, health, providers, sql, transactions};
 
 /// The file in the data folder that says where a running node listens.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -113,7 +113,10 @@ fn router(app: App) -> Router {
         .route("/v1/chains/{chain}/blocks/{block}", get(blocks::one))
         .route("/v1/chains/{chain}/transactions/{hash}", get(transactions::one))
         .route("/v1/chains/{chain}/addresses/{address}/transactions", get(transactions::of_address))
-        .route("/v1/exporters", get(chains::exporters))
+        .route("/v1/exporters", get(exporters::list))
+        .route("/v1/exporters/{name}/parked", get(exporters::parked))
+        .route("/v1/exporters/{name}/explain", get(exporters::explain))
+        .route("/v1/exporters/{name}/{action}", post(exporters::order))
         .route("/v1/providers", get(providers::list))
         .route("/v1/sql", post(sql::run))
         .route("/v1/admin/backup", post(admin::backup))

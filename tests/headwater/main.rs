@@ -11,6 +11,8 @@ mod commands;
 #[cfg(test)]
 mod data;
 #[cfg(test)]
+mod exporters;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod heads;

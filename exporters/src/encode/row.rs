@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use headwater_storage::model::{Branches, ChainName, Lsn, Op, OwnedEvent};
 use headwater_storage::tables::{StoredBlock, Table, event_rows};
 
-use super::json;
+use super::{Filter, json};
 
 /// A row with its identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +36,14 @@ pub struct Source<'a> {
     pub chain_id: u64,
     /// Where it parted from those of other nodes.
     pub branches: &'a Branches,
+    /// What of it goes.
+    pub filter: &'a Filter,
 }
 
 /// The rows that an event means for a table: all rows of an applied or reverted block; for
 /// `chain_events` the event itself.
 pub fn rows_of_event(source: Source<'_>, event: &OwnedEvent, table: Table) -> Vec<Row> {
-    let Source { chain, chain_id, branches } = source;
+    let Source { chain, chain_id, branches, filter } = source;
     let head = event.head;
     let branch = branches.of(head.lsn).map_or(String::new(), |at| format!("~{at}"));
     let batch = match (table, &event.block) {
@@ -57,7 +59,8 @@ pub fn rows_of_event(source: Source<'_>, event: &OwnedEvent, table: Table) -> Ve
         lsn: head.lsn,
         json: object(&batch, at, chain_id, &head),
     };
-    (0..batch.num_rows()).map(row).collect()
+    // The number in the identity counts all rows, whatever is filtered.
+    (0..batch.num_rows()).filter(|at| filter.keeps(table, &batch, *at)).map(row).collect()
 }
 
 fn key(batch: &RecordBatch, table: Table, at: usize) -> String {

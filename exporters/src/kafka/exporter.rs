@@ -185,6 +185,25 @@ impl Kafka {
 
 #[async_trait]
 impl Exporter for Kafka {
+    async fn missing(&self) -> Result<Vec<String>, ExportError> {
+        let missing = topics::missing(&self.config, &self.scope, &self.client()?).await?;
+        Ok(missing.into_keys().map(|topic| format!("topic {topic}")).collect())
+    }
+
+    fn explain(&self, batch: &Batch) -> Vec<serde_json::Value> {
+        let explained = |row: Row| {
+            serde_json::json!({
+                "topic": topics::topic(&self.config.prefix, &batch.chain, row.table),
+                "key": row.key,
+                "headers": {
+                    "event_id": row.event_id, "lsn": row.lsn.to_string(), "op": row.op.as_str(),
+                },
+                "value": serde_json::from_str::<serde_json::Value>(&row.json).unwrap_or_default(),
+            })
+        };
+        batch.rows().map(explained).collect()
+    }
+
     async fn check(&self) -> Result<(), ExportError> {
         topics::ensure(&self.config, &self.scope, &self.client()?).await?;
         let exact = self.exact.lock().await;

@@ -42,10 +42,8 @@ pub(super) async fn ensure(
     scope: &Scope,
     client: &Client,
 ) -> Result<(), ExportError> {
-    let sink = config.brokers.join(",");
-    let existing = existing(client.clone(), &sink).await?;
-    let mut missing = wanted(config, scope);
-    missing.retain(|topic, _| !existing.contains(topic));
+    let sink = config.sink();
+    let missing = missing(config, scope, client).await?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -57,6 +55,18 @@ pub(super) async fn ensure(
         });
     }
     create(config, &sink, &missing).await
+}
+
+/// Topics that are not there, and the number of their partitions.
+pub(super) async fn missing(
+    config: &KafkaConfig,
+    scope: &Scope,
+    client: &Client,
+) -> Result<BTreeMap<String, i32>, ExportError> {
+    let existing = existing(client.clone(), &config.sink()).await?;
+    let mut missing = wanted(config, scope);
+    missing.retain(|topic, _| !existing.contains(topic));
+    Ok(missing)
 }
 
 async fn existing(client: Client, sink: &str) -> Result<BTreeSet<String>, ExportError> {

@@ -8,4 +8,6 @@ use std::path::PathBuf;
 pub struct MemoryConfig {
     /// A file that gets one JSON line per row, synced before a batch is acknowledged.
     pub path: Option<PathBuf>,
+    /// Bytes of a row as JSON that it takes; longer ones are refused.
+    pub row_bytes_max: Option<usize>,
 }

@@ -37,6 +37,7 @@ pub struct Received {
 /// The reference sink.
 pub struct Memory {
     path: Option<PathBuf>,
+    row_bytes_max: usize,
     held: Mutex<Held>,
 }
 
@@ -57,7 +58,8 @@ impl Memory {
             })?;
             held.file = Some(file);
         }
-        Ok(Memory { path: config.path, held: Mutex::new(held) })
+        let row_bytes_max = config.row_bytes_max.unwrap_or(usize::MAX);
+        Ok(Memory { path: config.path, row_bytes_max, held: Mutex::new(held) })
     }
 
     /// The rows that are held in memory.
@@ -117,6 +119,14 @@ fn open_file(path: &PathBuf) -> std::io::Result<File> {
 
 #[async_trait]
 impl Exporter for Memory {
+    async fn missing(&self) -> Result<Vec<String>, ExportError> {
+        Ok(Vec::new())
+    }
+
+    fn explain(&self, batch: &Batch) -> Vec<serde_json::Value> {
+        batch.rows().map(|row| serde_json::to_value(received(row)).unwrap_or_default()).collect()
+    }
+
     async fn check(&self) -> Result<(), ExportError> {
         Ok(())
     }
@@ -126,6 +136,11 @@ impl Exporter for Memory {
     }
 
     async fn export(&self, batch: &Batch) -> Result<(), ExportError> {
+        if let Some(row) = batch.rows().find(|row| row.json.len() > self.row_bytes_max) {
+            let (bytes, sink) = (row.json.len(), self.name());
+            let reason = format!("it has {bytes} bytes, `row_bytes_max` is {}", self.row_bytes_max);
+            return Err(ExportError::Row { sink, event_id: row.event_id, reason });
+        }
         self.keep(batch).map_err(|error| ExportError::Unavailable {
             sink: self.name(),
             reason: error.to_string(),

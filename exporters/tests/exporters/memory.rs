@@ -29,7 +29,7 @@ struct InFile(PathBuf);
 #[async_trait]
 impl Harness for InFile {
     async fn exporter(&mut self) -> Arc<dyn Exporter> {
-        let config = MemoryConfig { path: Some(self.0.clone()) };
+        let config = MemoryConfig { path: Some(self.0.clone()), ..MemoryConfig::default() };
         Arc::new(Memory::open("file", config).unwrap())
     }
     async fn received(&mut self) -> Vec<Seen> {

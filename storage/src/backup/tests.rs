@@ -229,7 +229,7 @@ fn a_ledger_that_is_damaged_anywhere_is_made_again() {
     let disk = SimulatedDisk::new();
     let folder = open(&disk, "data");
     folder.grow(40);
-    let cursor = Cursor { exported: Lsn(20), intent: None, generation: 0 };
+    let cursor = Cursor { exported: Lsn(20), ..Cursor::default() };
     folder.data_dir.ledger().set_cursor("sink", &name(), cursor).unwrap();
     let made = folder.back_up(9, false).unwrap();
     let path = Path::new("data").join(ledger::FILE_NAME);

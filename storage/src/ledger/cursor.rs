@@ -12,4 +12,7 @@ pub struct Cursor {
     /// Raised whenever it goes back on purpose: what a sink noted before then says nothing.
     #[serde(default)]
     pub generation: u64,
+    /// Somebody stopped it, and it stays so over restarts.
+    #[serde(default)]
+    pub is_paused: bool,
 }

@@ -336,6 +336,15 @@ impl Ledger {
         })
     }
 
+    /// Lets a row go that was set aside; whether it was.
+    pub fn unpark(&self, exporter: &str, event_id: &str) -> Result<bool, LedgerError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(PARKED)?;
+            let was_there = table.remove((exporter, event_id))?.is_some();
+            Ok(was_there)
+        })
+    }
+
     /// Rows that were set aside for an exporter: identity and reason.
     pub fn parked(&self, exporter: &str) -> Result<Vec<(String, String)>, LedgerError> {
         let table = self.read()?.open_table(PARKED)?;

@@ -203,7 +203,7 @@ fn run(work: Work, data_dir: &DataDir, chain: &Arc<Chain>, told: &mut Told) -> R
             told.sealed += sealable.range.len();
         }
         if step % work.cursor_every == 0 {
-            let cursor = Cursor { exported: told.durable, intent: None, generation: 0 };
+            let cursor = Cursor { exported: told.durable, ..Cursor::default() };
             let moved = data_dir.ledger().set_cursor(EXPORTER, &name(), cursor);
             moved.map_err(stopped)?;
             told.cursor = told.durable;
