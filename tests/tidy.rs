@@ -98,14 +98,18 @@ mod rules {
     ];
 
     /// What has one home, and where that is. Homes may be several folders or files.
-    const HOMES: [(&str, &[&str]); 14] = [
+    const HOMES: [(&str, &[&str]); 15] = [
         ("fjall::", &["storage/src/index/"]),
         ("redb::", &["storage/src/ledger/"]),
         ("zstd::", &["storage/src/wal/"]),
         ("parquet::arrow", &["storage/src/parquet/", "storage/benches/encodings.rs"]),
         ("datafusion::", &["src/query/"]),
         ("governor::", &["src/rpc/"]),
-        ("reqwest::", &["src/rpc/", "src/cli/ask.rs", "src/cli/error.rs"]),
+        (
+            "reqwest::",
+            &["src/rpc/", "src/cli/ask.rs", "src/cli/error.rs", "exporters/src/kafka/registry.rs"],
+        ),
+        ("arrow_avro::", &["exporters/src/kafka/"]),
         ("axum::", &["src/http/", "src/devnet/server.rs"]),
         ("rdkafka::", &["exporters/src/kafka/"]),
         ("tokio::spawn", &["src/supervisor.rs"]),

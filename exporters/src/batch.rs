@@ -6,7 +6,7 @@ use headwater_storage::model::{Branches, ChainName, OwnedEvent};
 use headwater_storage::tables::Table;
 
 use crate::Mark;
-use crate::encode::{Filter, Row, Source, rows_of_event};
+use crate::encode::{Filter, Row, Source, TableRows, rows_of_event};
 
 /// Consecutive events of one chain's log, with the tables that the sink takes.
 #[derive(Clone, Debug)]
@@ -37,9 +37,17 @@ impl Batch {
 
     /// The rows of one of its events.
     pub fn rows_of<'a>(&'a self, event: &'a OwnedEvent) -> impl Iterator<Item = Row> + 'a {
+        self.tables_of(event).flat_map(TableRows::into_rows)
+    }
+
+    /// The rows of one of its events as columns.
+    pub fn tables_of<'a>(&'a self, event: &'a OwnedEvent) -> impl Iterator<Item = TableRows> + 'a {
         let Batch { chain, chain_id, branches, filter, .. } = self;
         let source = Source { chain, chain_id: *chain_id, branches, filter };
-        let rows = self.tables.iter().flat_map(move |table| rows_of_event(source, event, *table));
-        rows.filter(|row| !self.parked.contains(&row.event_id))
+        self.tables.iter().filter_map(move |table| {
+            let mut rows = rows_of_event(source, event, *table)?;
+            rows.picked.retain(|row| !self.parked.contains(&row.event_id));
+            Some(rows)
+        })
     }
 }

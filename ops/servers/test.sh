@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # End-to-end proofs against real servers, started without Docker: Kafka, anvil, go-ethereum, DuckDB and pyarrow,
 # and a disk of its own that is filled.
-# usage: test.sh [kafka|anvil|geth|parts|disk]...     all by default
+# usage: test.sh [kafka|kafka-avro|anvil|geth|parts|disk]...     all by default
 #   HEADWATER_SERVERS=DIR keeps the installed servers between runs (several minutes to install; Java 17, Node, Go, Python)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 w=${HEADWATER_SERVERS:-$(mktemp -d)}
 mkdir -p "$w"
-[ $# -gt 0 ] || set -- parts disk kafka anvil geth
+[ $# -gt 0 ] || set -- parts disk kafka kafka-avro anvil geth
 cargo build --release
 export HEADWATER=${HEADWATER:-$PWD/target/release/headwater}
 if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
-"$w/py/bin/pip" install -q confluent-kafka==2.16.0 duckdb pyarrow
+"$w/py/bin/pip" install -q 'confluent-kafka[avro,schemaregistry]==2.16.1' duckdb pyarrow
 cleanup() {
   bash "$here/kafka/server.sh" stop "$w/kafka" > /dev/null 2>&1 || true
+  bash "$here/schema-registry/server.sh" stop "$w/registry" > /dev/null 2>&1 || true
   for client in anvil geth; do
     if [ -d "$w/$client" ]; then EVM_CLIENT=$client bash "$here/evm/server.sh" stop "$w/$client" || true; fi
   done
@@ -27,6 +28,15 @@ for proof in "$@"; do
       bash "$here/kafka/server.sh" install "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka.py" "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka_exactly_once.py" "$w/kafka" "${HEADWATER_KILLS:-60}" ;;
+    kafka-avro)
+      bash "$here/kafka/server.sh" install "$w/kafka"
+      bash "$here/schema-registry/server.sh" install "$w/registry"
+      if why=$(bash "$here/schema-registry/server.sh" start "$w/registry" 2>&1); then
+        bash "$here/schema-registry/server.sh" stop "$w/registry"
+        "$w/py/bin/python" "$here/prove/kafka_avro.py" "$w/kafka" "$w/registry"
+      else
+        echo "NOT RUN: the schema registry does not start: $why"
+      fi ;;
     anvil | geth)
       export EVM_CLIENT=$proof
       bash "$here/evm/server.sh" install "$w/$proof"

@@ -5,4 +5,4 @@ pub mod json;
 mod row;
 
 pub use filter::Filter;
-pub use row::{Row, Source, rows_of_event};
+pub use row::{Picked, Row, Source, TableRows, rows_of_event, sink_schema};

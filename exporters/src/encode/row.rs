@@ -1,9 +1,10 @@
-//! One row of one table as a sink gets it: its identity is a pure function of the log (INV-7).
+//! Rows of one table as a sink gets them: their identity is a pure function of the log (INV-7).
 
-use std::fmt::Write as _;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use headwater_storage::model::{Branches, ChainName, Lsn, Op, OwnedEvent};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use headwater_storage::model::{Branches, ChainName, EventHead, Lsn, Op, OwnedEvent};
 use headwater_storage::tables::{StoredBlock, Table, event_rows};
 
 use super::{Filter, json};
@@ -40,27 +41,99 @@ pub struct Source<'a> {
     pub filter: &'a Filter,
 }
 
+/// The rows that an event means for a table, as columns.
+pub struct TableRows {
+    /// The table.
+    pub table: Table,
+    /// The event.
+    pub head: EventHead,
+    /// All of its rows, with `chain_id`, `op` and `lsn`.
+    pub columns: RecordBatch,
+    /// Those that go.
+    pub picked: Vec<Picked>,
+}
+
+/// A row that goes.
+pub struct Picked {
+    /// Its place among the columns.
+    pub at: usize,
+    /// Its identity.
+    pub event_id: String,
+    /// Its primary key.
+    pub key: String,
+}
+
 /// The rows that an event means for a table: all rows of an applied or reverted block; for
-/// `chain_events` the event itself.
-pub fn rows_of_event(source: Source<'_>, event: &OwnedEvent, table: Table) -> Vec<Row> {
+/// `chain_events` the event itself. `None` where there is nothing of it.
+pub fn rows_of_event(source: Source<'_>, event: &OwnedEvent, table: Table) -> Option<TableRows> {
     let Source { chain, chain_id, branches, filter } = source;
     let head = event.head;
     let branch = branches.of(head.lsn).map_or(String::new(), |at| format!("~{at}"));
-    let batch = match (table, &event.block) {
+    let columns = match (table, &event.block) {
         (Table::ChainEvents, _) => event_rows(&[head]),
         (_, Some(block)) => table.rows(&[StoredBlock::new(&head, block.clone())]),
-        (_, None) => return Vec::new(),
+        (_, None) => return None,
     };
-    let row = |at| Row {
-        table,
+    let columns = with_event(&columns, chain_id, &head);
+    let pick = |at| Picked {
+        at,
         event_id: format!("{chain}{branch}:{}:{}:{at}", head.lsn, table.name()),
-        key: key(&batch, table, at),
-        op: head.op,
-        lsn: head.lsn,
-        json: object(&batch, at, chain_id, &head),
+        key: key(&columns, table, at),
     };
     // The number in the identity counts all rows, whatever is filtered.
-    (0..batch.num_rows()).filter(|at| filter.keeps(table, &batch, *at)).map(row).collect()
+    let kept = (0..columns.num_rows()).filter(|at| filter.keeps(table, &columns, *at));
+    let picked = kept.map(pick).collect();
+    Some(TableRows { table, head, columns, picked })
+}
+
+impl TableRows {
+    /// The rows as text.
+    pub fn into_rows(self) -> impl Iterator<Item = Row> {
+        let TableRows { table, head, columns, picked } = self;
+        picked.into_iter().map(move |Picked { at, event_id, key }| {
+            let mut json = String::with_capacity(1024);
+            json::write_row(&columns, at, &mut json);
+            json.push('}');
+            Row { table, event_id, key, op: head.op, lsn: head.lsn, json }
+        })
+    }
+}
+
+/// The columns that a sink gets of a table: those of the table, and of the event.
+pub fn sink_schema(table: Table) -> SchemaRef {
+    let mut fields: Vec<Arc<Field>> = table.schema().fields().iter().cloned().collect();
+    let has = |fields: &[Arc<Field>], name: &str| fields.iter().any(|field| field.name() == name);
+    for (name, kind) in
+        [("chain_id", DataType::Int64), ("op", DataType::Utf8), ("lsn", DataType::Int64)]
+    {
+        if !has(&fields, name) {
+            fields.push(Arc::new(Field::new(name, kind, false)));
+        }
+    }
+    Arc::new(Schema::new(fields))
+}
+
+fn with_event(rows: &RecordBatch, chain_id: u64, head: &EventHead) -> RecordBatch {
+    let count = rows.num_rows();
+    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
+    let mut arrays = rows.columns().to_vec();
+    let number = |value: u64| -> ArrayRef {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        Arc::new(Int64Array::from(vec![value; count]))
+    };
+    let added: [(&str, DataType, ArrayRef); 3] = [
+        ("chain_id", DataType::Int64, number(chain_id)),
+        ("op", DataType::Utf8, Arc::new(StringArray::from(vec![head.op.as_str(); count]))),
+        ("lsn", DataType::Int64, number(head.lsn.0)),
+    ];
+    for (name, kind, array) in added {
+        if rows.schema_ref().column_with_name(name).is_none() {
+            fields.push(Arc::new(Field::new(name, kind, false)));
+            arrays.push(array);
+        }
+    }
+    let schema = Arc::new(Schema::new(fields));
+    RecordBatch::try_new(schema.clone(), arrays).unwrap_or_else(|_| RecordBatch::new_empty(schema))
 }
 
 fn key(batch: &RecordBatch, table: Table, at: usize) -> String {
@@ -76,24 +149,4 @@ fn key(batch: &RecordBatch, table: Table, at: usize) -> String {
         key.push_str(text.trim_matches('"'));
     }
     key
-}
-
-fn object(
-    batch: &RecordBatch,
-    at: usize,
-    chain_id: u64,
-    head: &headwater_storage::model::EventHead,
-) -> String {
-    let mut out = String::with_capacity(1024);
-    json::write_row(batch, at, &mut out);
-    let has = |name| batch.schema_ref().column_with_name(name).is_some();
-    let _infallible = write!(out, ",\"chain_id\":{chain_id}");
-    if !has("op") {
-        let _infallible = write!(out, ",\"op\":\"{}\"", head.op.as_str());
-    }
-    if !has("lsn") {
-        let _infallible = write!(out, ",\"lsn\":{}", head.lsn);
-    }
-    out.push('}');
-    out
 }

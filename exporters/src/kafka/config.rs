@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use secrecy::SecretString;
 
 /// Keys of `kind = "kafka"`.
 #[derive(Clone, serde::Deserialize)]
@@ -27,6 +28,11 @@ pub struct KafkaConfig {
     /// How long one delivery may take before the whole batch is sent again.
     #[serde(default = "thirty")]
     pub delivery_timeout_secs: u32,
+    /// Of the values; keys are text.
+    #[serde(default)]
+    pub format: PayloadFormat,
+    /// Where the schemas of Avro values are.
+    pub schema_registry: Option<RegistryConfig>,
     /// Rows and cursor in one transaction: exactly once for who reads `read_committed`.
     #[serde(default)]
     pub exactly_once: bool,
@@ -36,6 +42,40 @@ pub struct KafkaConfig {
     /// Any librdkafka setting, for example `"security.protocol" = "SASL_SSL"`.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+}
+
+/// What values are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PayloadFormat {
+    /// JSON objects.
+    #[default]
+    Json,
+    /// Avro in Confluent framing.
+    Avro,
+}
+
+/// `schema_registry`.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// What stands in front of `/subjects`.
+    pub url: String,
+    /// For basic authentication.
+    pub user: Option<String>,
+    /// For basic authentication; may be a reference.
+    #[serde(default, deserialize_with = "secret")]
+    pub password: Option<SecretString>,
+    /// An authority that is trusted beside the system's, in PEM.
+    pub certificate: Option<String>,
+    /// Register schemas that are not there, where they are compatible.
+    #[serde(default)]
+    pub auto_register: bool,
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    let text: Option<String> = serde::Deserialize::deserialize(from)?;
+    Ok(text.map(SecretString::from))
 }
 
 fn yes() -> bool {

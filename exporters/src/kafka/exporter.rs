@@ -13,8 +13,9 @@ use crate::{Batch, BuildError, ExportError, Exporter, Mark, Scope};
 use super::KafkaConfig;
 use super::client::{Client, delivered};
 use super::failure::failure;
+use super::message::{Form, Message};
+use super::topics;
 use super::transaction::{Ended, Owner, Session, look};
-use super::{record, topics};
 
 /// A transaction ends at the event behind which it would be longer.
 const TRANSACTION_BYTES_MAX: usize = 16 << 20;
@@ -23,6 +24,7 @@ const TRANSACTION_BYTES_MAX: usize = 16 << 20;
 pub struct Kafka {
     config: KafkaConfig,
     scope: Scope,
+    form: Form,
     /// Made anew after a fatal error.
     client: Mutex<Option<Client>>,
     /// Without the chain.
@@ -51,7 +53,8 @@ impl Kafka {
         let id = config.transactional_id.clone().unwrap_or_else(|| format!("headwater-{name}"));
         let owner = Owner { id, instance: format!("{random:016x}") };
         let (client, exact) = (Mutex::new(Some(client)), tokio::sync::Mutex::default());
-        Ok(Kafka { config, scope: scope.clone(), client, owner, exact })
+        let form = Form::new(name, &config)?;
+        Ok(Kafka { config, scope: scope.clone(), form, client, owner, exact })
     }
 
     fn client(&self) -> Result<Client, ExportError> {
@@ -78,12 +81,12 @@ impl Kafka {
     async fn export_at_least_once(&self, batch: &Batch) -> Result<(), ExportError> {
         let client = self.client()?;
         let mut deliveries: Vec<(String, DeliveryFuture)> = Vec::new();
-        for row in batch.rows() {
-            let topic = topics::topic(&self.config.prefix, &batch.chain, row.table);
-            let lsn = row.lsn.to_string();
-            match client.send(record(&topic, &row, &lsn)).await {
-                Ok(delivery) => deliveries.push((row.event_id, delivery)),
-                Err(error) => return Err(self.failed(&client, &error, &row.event_id)),
+        for event in &batch.events {
+            for message in self.form.messages(&self.config.prefix, batch, event).await? {
+                match client.send(message.record()).await {
+                    Ok(delivery) => deliveries.push((message.event_id, delivery)),
+                    Err(error) => return Err(self.failed(&client, &error, &message.event_id)),
+                }
             }
         }
         // INV-5: the batch counts only after every delivery report.
@@ -150,36 +153,28 @@ impl Kafka {
     }
 
     async fn commit_in_pieces(&self, session: &mut Session, batch: &Batch) -> Result<(), Ended> {
-        let Some(upto) = &batch.upto else {
-            for row in batch.rows() {
-                self.send(session, batch, &row).await?;
-            }
-            return session.commit(None, &self.config).await;
-        };
-        let held = session.held.as_ref().filter(|held| held.generation == upto.generation);
+        // Rows that are sent once more move nothing.
+        let generation = batch.upto.as_ref().map(|upto| upto.generation);
+        let held = session.held.as_ref().filter(|held| Some(held.generation) == generation);
         let held = held.map(|held| held.lsn).unwrap_or_default();
-        if held >= upto.lsn {
+        if batch.upto.as_ref().is_some_and(|upto| held >= upto.lsn) {
             return Ok(());
         }
         let (mut open, mut last) = (0, None);
         for event in batch.events.iter().filter(|event| event.head.lsn > held) {
-            let rows: Vec<Row> = batch.rows_of(event).collect();
-            let bytes: usize = rows.iter().map(|row| row.key.len() + row.json.len()).sum();
+            let messages = self.form.messages(&self.config.prefix, batch, event).await?;
+            let bytes: usize = messages.iter().map(Message::bytes).sum();
             if open > 0 && open + bytes > TRANSACTION_BYTES_MAX {
                 session.commit(last.as_ref(), &self.config).await?;
                 open = 0;
             }
-            for row in &rows {
-                self.send(session, batch, row).await?;
+            for message in &messages {
+                session.send(message).await?;
             }
             open += bytes;
-            last = Some(Mark::of(&event.head, upto.generation));
+            last = generation.map(|generation| Mark::of(&event.head, generation));
         }
-        session.commit(Some(upto), &self.config).await
-    }
-
-    async fn send(&self, session: &mut Session, batch: &Batch, row: &Row) -> Result<(), Ended> {
-        session.send(&topics::topic(&self.config.prefix, &batch.chain, row.table), row).await
+        session.commit(batch.upto.as_ref(), &self.config).await
     }
 }
 
@@ -187,7 +182,10 @@ impl Kafka {
 impl Exporter for Kafka {
     async fn missing(&self) -> Result<Vec<String>, ExportError> {
         let missing = topics::missing(&self.config, &self.scope, &self.client()?).await?;
-        Ok(missing.into_keys().map(|topic| format!("topic {topic}")).collect())
+        let topics = missing.into_keys().map(|topic| format!("topic {topic}"));
+        let Scope { chains, tables } = &self.scope;
+        let subjects = self.form.missing(&self.config.prefix, chains, tables).await?;
+        Ok(topics.chain(subjects).collect())
     }
 
     fn explain(&self, batch: &Batch) -> Vec<serde_json::Value> {
@@ -206,6 +204,8 @@ impl Exporter for Kafka {
 
     async fn check(&self) -> Result<(), ExportError> {
         topics::ensure(&self.config, &self.scope, &self.client()?).await?;
+        let Scope { chains, tables } = &self.scope;
+        self.form.check(&self.config.prefix, chains, tables).await?;
         let exact = self.exact.lock().await;
         if exact.is_fenced {
             for chain in &self.scope.chains {

@@ -24,12 +24,17 @@ pub(super) fn topic(prefix: &str, chain: &ChainName, table: Table) -> String {
     format!("{prefix}{chain}.{}", table.name())
 }
 
+/// The topic of each chain and table.
+pub(super) fn of(prefix: &str, chains: &[ChainName], tables: &[Table]) -> Vec<(String, Table)> {
+    let of_chain = |chain| tables.iter().map(move |table| (topic(prefix, chain, *table), *table));
+    chains.iter().flat_map(of_chain).collect()
+}
+
 /// Topics that must be there, and the number of partitions of those that are made.
 fn wanted(config: &KafkaConfig, scope: &Scope) -> BTreeMap<String, i32> {
-    let pairs = scope.chains.iter().flat_map(|chain| {
-        scope.tables.iter().map(move |table| topic(&config.prefix, chain, *table))
-    });
-    let mut wanted: BTreeMap<String, i32> = pairs.map(|topic| (topic, config.partitions)).collect();
+    let topics = of(&config.prefix, &scope.chains, &scope.tables).into_iter();
+    let mut wanted: BTreeMap<String, i32> =
+        topics.map(|(topic, _)| (topic, config.partitions)).collect();
     if config.exactly_once {
         wanted.insert(cursors::topic(config), 1);
     }

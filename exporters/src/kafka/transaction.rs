@@ -7,14 +7,13 @@
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryFuture, FutureRecord, Producer};
 
-use crate::encode::Row;
 use crate::{ExportError, Mark, failpoint};
 
 use super::client::{Client, blocking, delivered};
 use super::config::KafkaConfig;
 use super::cursors::{self, Claim, Found};
 use super::failure::{failure, is_fenced};
-use super::record;
+use super::message::Message;
 
 /// Whose transactions they are.
 #[derive(Clone)]
@@ -96,13 +95,12 @@ impl Session {
         self.commit(None, config).await
     }
 
-    /// Sends rows in the open transaction.
-    pub(super) async fn send(&mut self, topic: &str, row: &Row) -> Result<(), Ended> {
+    /// Sends a row in the open transaction.
+    pub(super) async fn send(&mut self, message: &Message) -> Result<(), Ended> {
         self.open()?;
-        let lsn = row.lsn.to_string();
-        let sent = self.client.send(record(topic, row, &lsn)).await;
-        let delivery = sent.map_err(|error| self.ended(&error, Some(&row.event_id)))?;
-        self.deliveries.push((Some(row.event_id.clone()), delivery));
+        let sent = self.client.send(message.record()).await;
+        let delivery = sent.map_err(|error| self.ended(&error, Some(&message.event_id)))?;
+        self.deliveries.push((Some(message.event_id.clone()), delivery));
         Ok(())
     }
 
@@ -153,7 +151,7 @@ impl Session {
     async fn note(&mut self, key: &str, value: &str) -> Result<(), Ended> {
         self.open()?;
         let record = FutureRecord::to(&self.topic).partition(cursors::PARTITION);
-        let sent = self.client.send(record.key(key).payload(value)).await;
+        let sent = self.client.send(record.key(key).payload(value.as_bytes())).await;
         let delivery = sent.map_err(|error| self.ended(&error, None))?;
         self.deliveries.push((None, delivery));
         Ok(())
@@ -165,6 +163,12 @@ impl Session {
             error: failure(&self.sink, &self.client, error, row),
             is_fenced: fatal.is_some() || is_fenced(error),
         }
+    }
+}
+
+impl From<ExportError> for Ended {
+    fn from(error: ExportError) -> Ended {
+        Ended { error, is_fenced: false }
     }
 }
 
