@@ -27,6 +27,7 @@ for proof in "$@"; do
     kafka)
       bash "$here/kafka/server.sh" install "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka.py" "$w/kafka"
+      "$w/py/bin/python" "$here/prove/kafka_refusals.py" "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka_exactly_once.py" "$w/kafka" "${HEADWATER_KILLS:-60}" ;;
     kafka-avro)
       bash "$here/kafka/server.sh" install "$w/kafka"

@@ -102,6 +102,28 @@ async fn a_paused_exporter_stays_so_until_it_is_resumed_and_a_rewind_sends_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reorgs_of_all_depths_reach_a_sink_that_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sink, data) = (folder.path().join("sink.ndjson"), folder.path().join("data"));
+    let mut chain =
+        Chain::new(DevnetConfig { transactions: 1, finality: 100, ..DevnetConfig::default() });
+    chain.node.mine(80).unwrap();
+    let (url, _) = chain.provider().await;
+    let config = config(folder.path(), &[url], &file_sink(&sink));
+    let appliance = Appliance::start(&config).await;
+    appliance.follows(&chain).await;
+    appliance.exported().await;
+    exporters(&["pause", "file"], &data);
+    for depth in [1, 2, 3, 5, 8, 13, 21, 34, 55, 64, 1, 64] {
+        chain.node.reorg(depth).unwrap();
+        appliance.follows(&chain).await;
+    }
+    exporters(&["resume", "file"], &data);
+    appliance.exported().await;
+    assert_eq!(fold(&sink), canonical(&chain), "every retraction was told, in order (INV-8)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn parked_rows_are_listed_replayed_and_dropped_and_never_undo_a_reorg() {
     let folder = tempfile::tempdir().unwrap();
     let (sink, data) = (folder.path().join("sink.ndjson"), folder.path().join("data"));

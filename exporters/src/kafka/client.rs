@@ -88,6 +88,15 @@ pub(super) struct Complaint {
     pub(super) text: String,
 }
 
+impl Complaint {
+    /// Whether the broker refuses us, or we it. A missing client certificate comes as a broken
+    /// connection, and only the text says why.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL))
+            || (self.text.contains("ssl/tls alert") && self.text.contains("certificate"))
+    }
+}
+
 /// Callbacks of one client; clones share the memory.
 #[derive(Clone, Default)]
 pub(super) struct Context {
@@ -113,7 +122,11 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let text = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
         let complaint = Complaint { code: error.rdkafka_error_code(), text };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(complaint);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // That all brokers are down follows every cause, and says less.
+        if complaint.code != Some(RDKafkaErrorCode::AllBrokersDown) || last.is_none() {
+            *last = Some(complaint);
+        }
     }
 }
 

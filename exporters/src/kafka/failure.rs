@@ -20,11 +20,10 @@ pub(super) fn failure(
         None => error.to_string(),
     };
     // A wrong password looks like an absent broker, but for what the client complained of.
-    let code = match complaint.and_then(|complaint| complaint.code) {
-        Some(code @ (RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)) => Some(code),
-        Some(_) | None => error.rdkafka_error_code(),
-    };
-    match (code, row) {
+    if complaint.is_some_and(|complaint| complaint.is_refusal()) {
+        return ExportError::Refused { sink, reason };
+    }
+    match (error.rdkafka_error_code(), row) {
         (
             Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize),
             Some(event_id),
