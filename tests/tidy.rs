@@ -38,7 +38,7 @@ mod rules {
         ("storage", "backup", "disk ledger model store wal"),
         ("exporters", "exporter", "storage::model"),
         ("exporters", "mark", "storage::model"),
-        ("exporters", "error", ""),
+        ("exporters", "error", "storage::model"),
         ("exporters", "batch", "encode storage::model storage::tables"),
         ("exporters", "encode", "storage::model storage::tables"),
         ("exporters", "contract", "batch encode exporter storage::model storage::tables"),

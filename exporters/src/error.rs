@@ -1,5 +1,7 @@
 //! Why an export failed, and what to do about it.
 
+use headwater_storage::model::Lsn;
+
 /// What the runner does after an error. There is no "drop".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -7,6 +9,8 @@ pub enum Disposition {
     Retry,
     /// This row can never go: it is set aside with its reason, the rest of the batch goes on.
     Park,
+    /// The sink is elsewhere than was believed: it is asked again where, and the log compared.
+    Resume,
     /// Nothing will go until somebody mends something: the exporter is blocked with the reason,
     /// and looks again by itself.
     Stop,
@@ -32,6 +36,15 @@ pub enum ExportError {
         event_id: String,
         /// Its own words.
         reason: String,
+    },
+    /// The sink notes a position that is none of this batch: an earlier life of this node, or
+    /// another node, put it there.
+    #[error("{sink} is at record {lsn} already")]
+    Moved {
+        /// Which sink, by address.
+        sink: String,
+        /// Its position.
+        lsn: Lsn,
     },
     /// A topic, table or container is missing, or has the wrong shape.
     #[error("{sink} lacks {what}: {fix}")]
@@ -59,6 +72,7 @@ impl ExportError {
         match self {
             ExportError::Unavailable { .. } => Disposition::Retry,
             ExportError::Row { .. } => Disposition::Park,
+            ExportError::Moved { .. } => Disposition::Resume,
             ExportError::Missing { .. } | ExportError::Refused { .. } => Disposition::Stop,
         }
     }
@@ -68,6 +82,7 @@ impl ExportError {
         match self {
             ExportError::Row { event_id, .. } => Some(event_id),
             ExportError::Unavailable { .. }
+            | ExportError::Moved { .. }
             | ExportError::Missing { .. }
             | ExportError::Refused { .. } => None,
         }

@@ -107,7 +107,7 @@ impl Runner {
                 self.status.set(ExportState::Paused, None);
                 orders.unless_ordered(std::future::pending()).await
             } else if is_connected {
-                self.step(cursor, &mut durable, orders).await?
+                self.step(cursor, &mut durable, orders, &mut is_connected).await?
             } else {
                 match orders.unless_ordered(self.connect(*cursor)).await {
                     Ok(told) => {
@@ -158,6 +158,7 @@ impl Runner {
         cursor: &mut Cursor,
         durable: &mut watch::Receiver<Lsn>,
         orders: &mut Hearing,
+        is_connected: &mut bool,
     ) -> Result<Result<(), Ordered>, ForwardError> {
         let (exported, intent) = (cursor.exported, cursor.intent);
         let position = Position { exported, intent, durable: *durable.borrow_and_update() };
@@ -192,8 +193,12 @@ impl Runner {
                 return Ok(Ok(()));
             }
         };
-        if let Err(ordered) = orders.unless_ordered(self.send(batch)).await {
-            return Ok(Err(ordered));
+        match orders.unless_ordered(self.send(batch)).await {
+            Ok(is_delivered) => *is_connected = is_delivered,
+            Err(ordered) => return Ok(Err(ordered)),
+        }
+        if !*is_connected {
+            return Ok(Ok(()));
         }
         failpoint::reach("forward.exported");
         // INV-5: the sink holds it.

@@ -26,14 +26,15 @@ impl Runner {
         }
     }
 
-    /// Sends a batch until the sink holds it.
-    pub(super) async fn send(&self, mut batch: Batch) {
+    /// Sends a batch until the sink holds it; `false` when the sink has to be asked where it is.
+    pub(super) async fn send(&self, mut batch: Batch) -> bool {
         let mut attempt = 0;
         loop {
             let error = match self.exporter.export(&batch).await {
                 Ok(()) => {
                     metrics::export_batch(&self.name, &batch.chain, "delivered");
-                    return self.status.set(ExportState::Running, None);
+                    self.status.set(ExportState::Running, None);
+                    return true;
                 }
                 Err(error) => error,
             };
@@ -41,6 +42,11 @@ impl Runner {
                 Disposition::Retry => {
                     metrics::export_batch(&self.name, &batch.chain, "retried");
                     self.pause(&error, &mut attempt).await;
+                }
+                Disposition::Resume => {
+                    let chain = &batch.chain;
+                    tracing::info!(exporter = self.name, %chain, %error, "it is looked for again");
+                    return false;
                 }
                 Disposition::Park => {
                     metrics::export_batch(&self.name, &batch.chain, "parked");

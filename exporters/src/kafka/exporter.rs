@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use headwater_storage::model::ChainName;
+use headwater_storage::model::{ChainName, Lsn, OwnedEvent};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryFuture, Producer};
 
@@ -38,6 +38,37 @@ struct Exact {
     session: Option<Session>,
     /// The last one ended as if another node had taken the transactional id.
     is_fenced: bool,
+}
+
+/// Where a position is, seen from a batch.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing of the batch is there.
+    Before,
+    /// Its events up to this record are.
+    Within(Lsn),
+    /// All of it is.
+    Behind,
+    /// It is none that this batch could have left.
+    Elsewhere(Lsn),
+}
+
+fn place(held: Option<&Mark>, batch: &Batch) -> Place {
+    let (Some(held), Some(upto)) = (held, &batch.upto) else { return Place::Before };
+    if held == upto {
+        return Place::Behind;
+    }
+    if held.generation < upto.generation {
+        return Place::Before;
+    }
+    let is_event = |event: &OwnedEvent| Mark::of(&event.head, upto.generation) == *held;
+    if batch.events.iter().any(is_event) {
+        return Place::Within(held.lsn);
+    }
+    // An empty batch moves the position alone.
+    let first = batch.events.first().map_or(upto.lsn, |event| event.head.lsn);
+    let is_before = held.lsn < first && held.generation == upto.generation;
+    if is_before { Place::Before } else { Place::Elsewhere(held.lsn) }
 }
 
 impl Kafka {
@@ -144,6 +175,10 @@ impl Kafka {
                 exact.session = Some(session);
                 Ok(())
             }
+            Err(Ended { error: error @ ExportError::Moved { .. }, .. }) => {
+                exact.session = Some(session);
+                Err(error)
+            }
             Err(ended) => {
                 exact.is_fenced = ended.is_fenced;
                 session.end().await;
@@ -155,11 +190,14 @@ impl Kafka {
     async fn commit_in_pieces(&self, session: &mut Session, batch: &Batch) -> Result<(), Ended> {
         // Rows that are sent once more move nothing.
         let generation = batch.upto.as_ref().map(|upto| upto.generation);
-        let held = session.held.as_ref().filter(|held| Some(held.generation) == generation);
-        let held = held.map(|held| held.lsn).unwrap_or_default();
-        if batch.upto.as_ref().is_some_and(|upto| held >= upto.lsn) {
-            return Ok(());
-        }
+        let held = match place(session.held.as_ref(), batch) {
+            Place::Before => Lsn::default(),
+            Place::Within(lsn) => lsn,
+            Place::Behind => return Ok(()),
+            Place::Elsewhere(lsn) => {
+                return Err(ExportError::Moved { sink: self.config.sink(), lsn }.into());
+            }
+        };
         let (mut open, mut last) = (0, None);
         for event in batch.events.iter().filter(|event| event.head.lsn > held) {
             let messages = self.form.messages(&self.config.prefix, batch, event).await?;
@@ -219,6 +257,9 @@ impl Exporter for Kafka {
         if !self.config.exactly_once {
             return Ok(None);
         }
+        if let Some(session) = &self.exact.lock().await.session {
+            return Ok(session.held.clone());
+        }
         // Without taking the id: a node whose log is not this one must not stop the right one.
         Ok(look(&self.config, &self.owner(chain), None).await?.cursor)
     }
@@ -240,5 +281,31 @@ impl Exporter for Kafka {
         if let Some(client) = held {
             client.end().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::sample_batch;
+
+    #[test]
+    fn a_position_is_before_within_behind_or_none_of_a_batch() {
+        let batch = sample_batch(&"test".parse().unwrap(), Lsn(10));
+        let mark = |at: usize| Mark::of(&batch.events[at].head, 0);
+        let upto = batch.upto.clone().unwrap();
+        let earlier = Mark { lsn: Lsn(9), ..mark(0) };
+        assert_eq!(place(None, &batch), Place::Before);
+        assert_eq!(place(Some(&earlier), &batch), Place::Before);
+        assert_eq!(place(Some(&mark(1)), &batch), Place::Within(Lsn(11)));
+        assert_eq!(place(Some(&upto), &batch), Place::Behind);
+        let later = Mark { lsn: Lsn(20), ..upto.clone() };
+        assert_eq!(place(Some(&later), &batch), Place::Elsewhere(Lsn(20)));
+        let other = Mark { event: "applied 2 0x00".to_owned(), ..mark(1) };
+        assert_eq!(place(Some(&other), &batch), Place::Elsewhere(Lsn(11)), "another log");
+        let rewound = Mark { generation: 1, ..earlier };
+        assert_eq!(place(Some(&rewound), &batch), Place::Elsewhere(Lsn(9)));
+        let again = Batch { upto: Some(Mark { generation: 2, ..upto.clone() }), ..batch.clone() };
+        assert_eq!(place(Some(&upto), &again), Place::Before, "it was rewound since");
     }
 }
