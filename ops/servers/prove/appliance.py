@@ -43,6 +43,27 @@ def rpc(url, method, *params):
     return reply["result"]
 
 
+def configure(folder, url, exporters, part_blocks=50):
+    """Writes a configuration with one chain that is followed from its first block; its path."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "headwater.toml"
+    path.write_text(f"""data_dir = "{folder}/data"
+[http]
+listen = "127.0.0.1:0"
+[[chain]]
+name = "devnet"
+chain_id = 1337
+start = 0
+poll_ms = 20
+part_blocks = {part_blocks}
+[[chain.provider]]
+name = "devnet"
+url = "{url}"
+""" + exporters)
+    return path
+
+
 class Program:
     """A command of the program that keeps running."""
 

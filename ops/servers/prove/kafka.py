@@ -13,7 +13,7 @@ import time
 
 from confluent_kafka import Consumer, TopicPartition
 
-from appliance import Appliance, Program, free_port, rpc, until
+from appliance import Appliance, Program, configure, free_port, rpc, until
 
 TABLES = ["blocks", "transactions", "logs", "withdrawals", "chain_events"]
 BROKER = "127.0.0.1:9092"
@@ -68,26 +68,13 @@ def main():
     node = Program(folder, "devnet", "devnet", "--listen", f"127.0.0.1:{port}", "--block-time", "100ms", "--finality", "16",
                    "--reorg-every", "7", "--reorg-depth", "5", "--transactions", "20")
     url = f"http://127.0.0.1:{port}"
-    config = folder / "headwater.toml"
-    config.write_text(f"""data_dir = "{folder}/data"
-[http]
-listen = "127.0.0.1:0"
-[[chain]]
-name = "devnet"
-chain_id = 1337
-start = 0
-poll_ms = 20
-part_blocks = 20
-[[chain.provider]]
-name = "devnet"
-url = "{url}"
-[[exporter]]
+    config = configure(folder, url, f"""[[exporter]]
 name = "kafka"
 kind = "kafka"
 brokers = ["{BROKER}"]
 prefix = "{prefix}"
 delivery_timeout_secs = 5
-""")
+""", part_blocks=20)
     appliance = Appliance(folder, "--config", config)
     exporter = lambda: appliance.get("/v1/exporters")[1]["exporters"][0]
     until("some exported blocks", lambda: appliance.head() and appliance.head()[0] > 60 and exporter()["exported_lsn"] > 60)

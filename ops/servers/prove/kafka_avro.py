@@ -15,15 +15,14 @@ import tempfile
 import time
 import urllib.request
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from appliance import Appliance, Program, free_port, rpc, until
+from appliance import Appliance, Program, configure, free_port, rpc, until
+from topics import BROKER, read_committed
 
 TABLES = ["blocks", "transactions", "logs", "withdrawals", "chain_events", "verification"]
-BROKER = "127.0.0.1:9092"
 servers = pathlib.Path(__file__).resolve().parents[1]
 registry_url = "http://127.0.0.1:8081/apis/ccompat/v7"
 password = lambda: (pathlib.Path(sys.argv[2]) / "password").read_text().strip()
@@ -43,19 +42,8 @@ def ask(method, path, body=None):
 
 
 def read_all(topic):
-    consumer = Consumer({"bootstrap.servers": BROKER, "group.id": f"proof-{time.time()}", "enable.auto.commit": False,
-                         "isolation.level": "read_committed", "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
-    records = {}
-    while True:
-        message = consumer.poll(30)
-        assert message is not None, f"{topic}: nothing"
-        if message.error():
-            assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-            consumer.close()
-            return records
-        headers = {name: value.decode() for name, value in message.headers()}
-        records[headers["event_id"]] = (message.key(), headers, message.value())
+    """Key, headers and value by event id."""
+    return {headers["event_id"]: (key, headers, value) for key, headers, value in read_committed(topic)}
 
 
 def plain(value, kind, is_uint256=False):
@@ -103,20 +91,7 @@ def main():
         return (f'format = "avro"\nschema_registry = {{ url = "{at}", user = "headwater", '
                 f'password = "env:{secret}"{more} }}')
 
-    config = folder / "headwater.toml"
-    config.write_text(f"""data_dir = "{folder}/data"
-[http]
-listen = "127.0.0.1:0"
-[[chain]]
-name = "devnet"
-chain_id = 1337
-start = 0
-poll_ms = 20
-part_blocks = 50
-[[chain.provider]]
-name = "devnet"
-url = "{url}"
-""" + exporter("json", "exactly_once = true") + exporter("avro", "exactly_once = true\n" + registry())
+    config = configure(folder, url, exporter("json", "exactly_once = true") + exporter("avro", "exactly_once = true\n" + registry())
         + exporter("plain", registry()) + exporter("taken", registry()) + exporter("strict", registry(""))
         + exporter("wrong", registry(secret="REGISTRY_WRONG"))
         + exporter("away", registry(at="http://127.0.0.1:1/none")))

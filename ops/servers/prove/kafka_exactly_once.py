@@ -15,13 +15,11 @@ import sys
 import tempfile
 import time
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-
-from appliance import Appliance, Program, free_port, rpc, until
+from appliance import Appliance, Program, configure, free_port, rpc, until
+from topics import BROKER, read_committed
 
 TABLES = ["blocks", "transactions", "logs", "withdrawals", "chain_events", "verification"]
 STEPS = ["forward.intent", "kafka.sent", "kafka.delivered", "kafka.committed", "forward.exported"]
-BROKER = "127.0.0.1:9092"
 servers = pathlib.Path(__file__).resolve().parents[1]
 kills = int(sys.argv[2]) if len(sys.argv) > 2 else 60
 seed = int(os.environ.get("SEED", time.time()))
@@ -32,39 +30,8 @@ def broker(action):
     subprocess.run(["bash", servers / "kafka/server.sh", action, sys.argv[1]], check=True, stdout=subprocess.DEVNULL)
 
 
-def read_committed(topic):
-    """Every committed record of a topic with one partition: headers and row."""
-    consumer = Consumer({"bootstrap.servers": BROKER, "group.id": f"proof-{time.time()}", "enable.auto.commit": False,
-                         "isolation.level": "read_committed", "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
-    records = []
-    while True:
-        message = consumer.poll(30)
-        assert message is not None, f"{topic}: nothing"
-        if message.error():
-            assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-            consumer.close()
-            return records
-        headers = {name: value.decode() for name, value in message.headers() or []}
-        records.append((message.key().decode(), headers, json.loads(message.value())))
-
-
 def config_of(folder, name, url, prefix):
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "headwater.toml"
-    path.write_text(f"""data_dir = "{folder}/data"
-[http]
-listen = "127.0.0.1:0"
-[[chain]]
-name = "devnet"
-chain_id = 1337
-start = 0
-poll_ms = 20
-part_blocks = 50
-[[chain.provider]]
-name = "devnet"
-url = "{url}"
-[[exporter]]
+    return configure(folder, url, f"""[[exporter]]
 name = "{name}"
 kind = "kafka"
 brokers = ["{BROKER}"]
@@ -72,7 +39,6 @@ prefix = "{prefix}"
 exactly_once = true
 delivery_timeout_secs = 10
 """)
-    return path
 
 
 def main():
@@ -157,9 +123,10 @@ def check(prefix):
         twice = {event: count for event, count in ids.items() if count > 1}
         assert not twice, f"{table}: {len(twice)} event ids are there more than once: {list(twice.items())[:5]}"
         if table == "chain_events":
-            lsns = [row["lsn"] for _, _, row in records]
+            rows = [json.loads(value) for _, _, value in records]
+            lsns = [row["lsn"] for row in rows]
             assert lsns == list(range(1, len(lsns) + 1)), "every record of the log once, in order, none missing"
-            print(f"{table}: {len(records)} records, LSN 1 to {lsns[-1]}, {dict(collections.Counter(row['op'] for _, _, row in records))}")
+            print(f"{table}: {len(records)} records, LSN 1 to {lsns[-1]}, {dict(collections.Counter(row['op'] for row in rows))}")
             continue
         rows = {}
         for key, headers, _ in records:

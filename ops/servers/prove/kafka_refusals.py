@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from appliance import PROGRAM, Appliance, Program, free_port, until
+from appliance import PROGRAM, Appliance, Program, configure, free_port, until
 
 servers = pathlib.Path(__file__).resolve().parents[1]
 work = pathlib.Path(sys.argv[1])
@@ -54,20 +54,9 @@ def main():
     server("cli", *deny, "--add")
     port = free_port()
     node = Program(folder, "devnet", "devnet", "--listen", f"127.0.0.1:{port}", "--block-time", "200ms", "--transactions", "5")
-    config = folder / "headwater.toml"
-    config.write_text(f"""data_dir = "{folder}/data"
-[http]
-listen = "127.0.0.1:0"
-[[chain]]
-name = "devnet"
-chain_id = 1337
-start = 0
-poll_ms = 20
-[[chain.provider]]
-name = "devnet"
-url = "http://127.0.0.1:{port}"
-""" + "".join(f'[[exporter]]\nname = "{name}"\nkind = "kafka"\nprefix = "{run}.{name}."\ndelivery_timeout_secs = 10\n{keys}\n'
-              for name, (keys, _, _) in cases.items()))
+    exporters = (f'[[exporter]]\nname = "{name}"\nkind = "kafka"\nprefix = "{run}.{name}."\ndelivery_timeout_secs = 10\n{keys}\n'
+                 for name, (keys, _, _) in cases.items())
+    config = configure(folder, f"http://127.0.0.1:{port}", "".join(exporters))
     appliance = Appliance(folder, "--config", config)
     views = lambda: {view["name"]: view for view in appliance.get("/v1/exporters")[1]["exporters"]}
     failed = []
