@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use headwater_exporters::Batch;
 use headwater_exporters::encode::Row;
+use headwater_exporters::{Batch, Disposition};
 use headwater_storage::model::{ChainName, EventHead, Lsn, Op, OwnedEvent};
 use headwater_storage::store::{Chain, StoreError};
 
@@ -110,34 +110,53 @@ impl Runner {
             if again.is_ok() {
                 self.unpark(&event_id).await?;
             }
-            let outcome = again.map_or_else(|reason| reason, str::to_owned);
+            // A sink that is away would be waited for once a row.
+            let is_last = again.as_ref().is_err_and(|stays| stays.is_of_sink);
+            let outcome = again.map_or_else(|stays| stays.reason, str::to_owned);
             tried.push(Unparked { event_id, outcome });
+            if is_last {
+                break;
+            }
         }
         self.parked().await?;
         Ok(tried)
     }
 
     /// What became of a row, or why it stays.
-    async fn try_again(&self, event_id: &str) -> Result<&'static str, String> {
-        let lsn = lsn_of(event_id, self.chain.name()).ok_or("not a row of this chain")?;
+    async fn try_again(&self, event_id: &str) -> Result<&'static str, Stays> {
+        let stays = |reason: String| Stays { reason, is_of_sink: false };
+        let lsn = lsn_of(event_id, self.chain.name());
+        let lsn = lsn.ok_or_else(|| stays("not a row of this chain".to_owned()))?;
         let chain = self.chain.clone();
         let read = on_cpu(move || match chain.read_if_there(lsn)? {
             Some(event) => Ok(Some((still_holds(&chain, &event)?, event))),
             None => Ok::<_, StoreError>(None),
         });
-        let event = match read.await.map_err(|error| error.to_string())? {
+        let event = match read.await.map_err(|error| stays(error.to_string()))? {
             Some((true, event)) => event,
             Some((false, _)) => return Ok("obsolete"),
-            None => return Err("damage or retention took its record".to_owned()),
+            None => return Err(stays("damage or retention took its record".to_owned())),
         };
         let mut batch = self.batch(vec![event], None);
         batch.parked = others(&batch, event_id);
         if batch.rows().next().is_none() {
-            return Err("its record has no such row".to_owned());
+            return Err(stays("its record has no such row".to_owned()));
         }
-        self.exporter.export(&batch).await.map_err(|error| error.to_string())?;
-        Ok("sent")
+        match self.exporter.export(&batch).await {
+            Ok(()) => Ok("sent"),
+            Err(error) => {
+                let is_of_sink = error.disposition() != Disposition::Park;
+                Err(Stays { reason: error.to_string(), is_of_sink })
+            }
+        }
     }
+}
+
+/// Why a row stays aside.
+struct Stays {
+    reason: String,
+    /// Others would not go either.
+    is_of_sink: bool,
 }
 
 /// All rows of a batch but one.

@@ -187,7 +187,8 @@ impl Runner {
         self.save(*cursor).await?;
         failpoint::reach("forward.intent");
         let batch = match self.read(cursor, last).await {
-            Ok(batch) => batch,
+            // What was set aside before stays so until it is replayed or dropped.
+            Ok(batch) => Batch { parked: self.parked().await?, ..batch },
             Err(error) => {
                 self.wait_for_store(&error).await;
                 return Ok(Ok(()));

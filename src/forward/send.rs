@@ -71,8 +71,8 @@ impl Runner {
         match on_cpu(move || ledger.park(&name, &id, &reason)).await {
             Ok(()) => {
                 tracing::warn!(exporter = self.name, event_id, %error, "parked a row");
-                self.status.parked(self.status.rows_parked() + 1);
                 batch.parked.insert(event_id);
+                self.status.parked(batch.parked.len() as u64);
             }
             Err(failure) => {
                 tracing::warn!(exporter = self.name, error = %failure, "cannot park a row");

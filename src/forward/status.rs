@@ -90,11 +90,6 @@ impl ExportStatus {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).parked = rows;
     }
 
-    /// Rows that are set aside.
-    pub(super) fn rows_parked(&self) -> u64 {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).parked
-    }
-
     /// What the API shows.
     pub fn view(&self, name: &str, kind: &str, chain: &str, durable: Lsn) -> ExportView {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -157,6 +157,13 @@ async fn parked_rows_are_listed_replayed_and_dropped_and_never_undo_a_reorg() {
     let (_, view) = appliance.get("/v1/exporters").await;
     let left = exporters(&["parked", "file"], &data)["parked"].as_array().unwrap().len();
     assert_eq!(view["exporters"][0]["parked"], left, "a restart does not forget them: {view}");
+    exporters(&["rewind", "file", "--to-lsn", "0"], &data);
+    appliance.exported().await;
+    let aside = exporters(&["parked", "file"], &data)["parked"].as_array().unwrap().clone();
+    let sent = ids(&sink);
+    let is_sent = |row: &Value| sent.iter().any(|id| row["event_id"] == id.as_str());
+    assert_eq!(aside.len(), left, "{view}");
+    assert!(!aside.iter().any(is_sent), "a rewind leaves them out");
     let one = parked.iter().find(|row| row["event_id"] == "devnet:1:blocks:0").unwrap();
     let id = one["event_id"].as_str().unwrap();
     let answer = exporters(&["drop", "file", "--row", id], &data);

@@ -74,7 +74,7 @@ pub fn rows_of_event(source: Source<'_>, event: &OwnedEvent, table: Table) -> Op
         (_, Some(block)) => table.rows(&[StoredBlock::new(&head, block.clone())]),
         (_, None) => return None,
     };
-    let columns = with_event(&columns, chain_id, &head);
+    let columns = with_event(table, &columns, chain_id, &head);
     let pick = |at| Picked {
         at,
         event_id: format!("{chain}{branch}:{}:{}:{at}", head.lsn, table.name()),
@@ -113,26 +113,21 @@ pub fn sink_schema(table: Table) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn with_event(rows: &RecordBatch, chain_id: u64, head: &EventHead) -> RecordBatch {
-    let count = rows.num_rows();
-    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
-    let mut arrays = rows.columns().to_vec();
+/// The rows of a table with the columns of their event.
+fn with_event(table: Table, rows: &RecordBatch, chain_id: u64, head: &EventHead) -> RecordBatch {
+    let (schema, count) = (sink_schema(table), rows.num_rows());
     let number = |value: u64| -> ArrayRef {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         Arc::new(Int64Array::from(vec![value; count]))
     };
-    let added: [(&str, DataType, ArrayRef); 3] = [
-        ("chain_id", DataType::Int64, number(chain_id)),
-        ("op", DataType::Utf8, Arc::new(StringArray::from(vec![head.op.as_str(); count]))),
-        ("lsn", DataType::Int64, number(head.lsn.0)),
-    ];
-    for (name, kind, array) in added {
-        if rows.schema_ref().column_with_name(name).is_none() {
-            fields.push(Arc::new(Field::new(name, kind, false)));
-            arrays.push(array);
-        }
+    let mut arrays = rows.columns().to_vec();
+    for field in schema.fields().iter().skip(arrays.len()) {
+        arrays.push(match field.name().as_str() {
+            "chain_id" => number(chain_id),
+            "op" => Arc::new(StringArray::from(vec![head.op.as_str(); count])),
+            _ => number(head.lsn.0),
+        });
     }
-    let schema = Arc::new(Schema::new(fields));
     RecordBatch::try_new(schema.clone(), arrays).unwrap_or_else(|_| RecordBatch::new_empty(schema))
 }
 
