@@ -123,6 +123,7 @@ mod rules {
                 "storage/src/index/database.rs",
                 "storage/src/testing.rs",
                 "exporters/src/memory/exporter.rs",
+                "exporters/src/kafka/registry.rs",
                 "src/config.rs",
                 "src/secrets/",
                 "src/devnet/",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -66,8 +67,8 @@ pub struct RegistryConfig {
     /// For basic authentication; may be a reference.
     #[serde(default, deserialize_with = "secret")]
     pub password: Option<SecretString>,
-    /// An authority that is trusted beside the system's, in PEM.
-    pub certificate: Option<String>,
+    /// A file with an authority that is trusted beside the system's, in PEM.
+    pub certificate: Option<PathBuf>,
     /// Register schemas that are not there, where they are compatible.
     #[serde(default)]
     pub auto_register: bool,

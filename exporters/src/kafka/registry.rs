@@ -29,10 +29,16 @@ struct Answer {
 impl Registry {
     pub(super) fn new(config: RegistryConfig) -> Result<Registry, String> {
         let mut builder = reqwest::Client::builder().timeout(TIMEOUT);
-        if let Some(pem) = &config.certificate {
-            let certificate = reqwest::Certificate::from_pem(pem.as_bytes())
-                .map_err(|_| "`schema_registry.certificate` is no certificate in PEM".to_owned())?;
-            builder = builder.tls_certs_merge([certificate]);
+        if let Some(path) = &config.certificate {
+            let named = |reason: String| {
+                format!("`schema_registry.certificate` {}: {reason}", path.display())
+            };
+            let pem = std::fs::read(path).map_err(|error| named(error.to_string()))?;
+            let bundle = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+            if bundle.is_empty() {
+                return Err(named("it holds no certificate in PEM".to_owned()));
+            }
+            builder = builder.tls_certs_merge(bundle);
         }
         let client = builder.build().map_err(|error| error.to_string())?;
         Ok(Registry { config, client })
