@@ -1,12 +1,12 @@
 //! The contract suite: what every sink must do, run against each of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_storage::model::{
-    B256, Block, BlockRef, Branches, ChainName, EventHead, Header, Lane, Lsn, Op, OwnedEvent,
-    Transaction, Verified,
+    Address, B256, Block, BlockRef, Branches, ChainName, EventHead, Header, Lane, Log, Logs, Lsn,
+    Op, Origin, OwnedEvent, Receipt, Transaction, U256, Verified,
 };
 use headwater_storage::tables::Table;
 
@@ -18,8 +18,20 @@ use crate::{Batch, Exporter, Mark};
 pub trait Harness: Send {
     /// A fresh connection to the same sink.
     async fn exporter(&mut self) -> Arc<dyn Exporter>;
-    /// Everything that the sink holds: table, event id, key, op, in order per key.
-    async fn received(&mut self) -> Vec<Seen>;
+    /// Everything that the sink holds.
+    async fn holding(&mut self) -> Holding;
+    /// The tables that it is given.
+    fn tables(&self) -> Vec<Table> {
+        Table::ALL.to_vec()
+    }
+}
+
+/// What a sink holds.
+pub enum Holding {
+    /// A sink that keeps all rows: in order per key.
+    Events(Vec<Seen>),
+    /// A sink that keeps the canonical rows: table and key of each.
+    State(BTreeSet<(String, String)>),
 }
 
 /// A row as the sink holds it.
@@ -59,40 +71,63 @@ fn broken(error: impl std::fmt::Display) -> Broken {
     Broken(error.to_string())
 }
 
-/// A made-up batch: blocks applied, the last one reverted, another applied, one finalized.
-pub fn sample_batch(chain: &ChainName, first: Lsn) -> Batch {
-    let block = |number: u64, salt: u8| {
-        let transaction = Transaction { hash: B256::repeat_byte(salt), ..Transaction::default() };
-        let hash = B256::repeat_byte(salt ^ 0xf0);
-        Arc::new(Block {
-            header: Header { number, hash, ..Header::default() },
-            transactions: vec![transaction.clone(), transaction],
-            receipts: None,
-            withdrawals: None,
-        })
+/// A made-up block: the salt tells it from its sisters.
+fn block(number: u64, salt: u64) -> Arc<Block> {
+    let word = |kind: u8, at: u64| {
+        let mut word = [kind; 32];
+        word[8..16].copy_from_slice(&number.to_be_bytes());
+        word[16..24].copy_from_slice(&salt.to_be_bytes());
+        word[24..].copy_from_slice(&at.to_be_bytes());
+        B256::from(word)
     };
-    let (base, lost, kept) = (block(1, 1), block(2, 2), block(2, 3));
-    let steps = [
-        (Op::Applied, base.clone()),
-        (Op::Applied, lost.clone()),
-        (Op::Reverted, lost),
-        (Op::Applied, kept),
-        (Op::Finalized, base),
-    ];
-    let event = |(at, (op, block)): (u64, (Op, Arc<Block>))| OwnedEvent {
+    // Few addresses, so that rows of many blocks share what is kept by address.
+    let address = |at: u64| Address::repeat_byte(u8::try_from((salt + at) % 5).unwrap_or(0) + 1);
+    let count = 1 + salt % 3;
+    let transaction = |at| Transaction {
+        hash: word(0x77, at),
+        from: address(at),
+        to: (at != 1).then(|| address(at * 3)),
+        value: U256::from(number) << (at * 100),
+        ..Transaction::default()
+    };
+    let log = |at| Log {
+        address: address(at),
+        topics: (0..at % 5).map(|topic| B256::repeat_byte(0x10 + topic as u8)).collect(),
+        log_index: at,
+        ..Log::default()
+    };
+    let receipt = |at| Receipt {
+        status: Some(1),
+        contract_address: (at == 1).then(|| address(7)),
+        logs: Logs::new(if at == 0 { (0..salt % 7).map(log).collect() } else { Vec::new() }),
+        ..Receipt::default()
+    };
+    let timestamp = 1_700_000_000 + number * 12;
+    Arc::new(Block {
+        header: Header { number, hash: word(0xb1, 0), timestamp, ..Header::default() },
+        transactions: (0..count).map(transaction).collect(),
+        receipts: Some((0..count).map(receipt).collect()),
+        withdrawals: None,
+    })
+}
+
+fn event(lsn: Lsn, op: Op, block: &Arc<Block>) -> OwnedEvent {
+    OwnedEvent {
         head: EventHead {
-            lsn: Lsn(first.0 + at),
+            lsn,
             op,
             lane: Lane::Live,
             block: BlockRef { number: block.header.number, hash: block.header.hash },
             parent_hash: B256::ZERO,
-            timestamp: 0,
+            timestamp: block.header.timestamp,
             verified: Verified::HEADER,
-            origin: headwater_storage::model::Origin::default(),
+            origin: Origin::default(),
         },
-        block: (op != Op::Finalized).then_some(block),
-    };
-    let events: Vec<OwnedEvent> = (0..).zip(steps).map(event).collect();
+        block: (op != Op::Finalized).then(|| block.clone()),
+    }
+}
+
+fn batch(chain: &ChainName, events: Vec<OwnedEvent>) -> Batch {
     Batch {
         chain: chain.clone(),
         chain_id: 1,
@@ -105,59 +140,182 @@ pub fn sample_batch(chain: &ChainName, first: Lsn) -> Batch {
     }
 }
 
-/// Runs every clause.
-pub async fn run(harness: &mut dyn Harness, chain: &ChainName) -> Result<(), Broken> {
-    let exporter = harness.exporter().await;
+/// A made-up batch: blocks applied, the last one reverted, another applied, one finalized.
+pub fn sample_batch(chain: &ChainName, first: Lsn) -> Batch {
+    let (number, salt) = (1_000_000 + first.0 * 2, first.0 * 10);
+    let (base, lost) = (block(number, salt), block(number + 1, salt + 1));
+    let kept = block(number + 1, salt + 2);
+    let steps = [
+        (Op::Applied, base.clone()),
+        (Op::Applied, lost.clone()),
+        (Op::Reverted, lost),
+        (Op::Applied, kept),
+        (Op::Finalized, base),
+    ];
+    let events = (first.0..).zip(&steps).map(|(lsn, (op, block))| event(Lsn(lsn), *op, block));
+    batch(chain, events.collect())
+}
+
+/// Numbers that look random, the same for every run of a seed (`SplitMix64`).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}
+
+/// A chain that grows and reorganises, up to 64 deep; a block that was taken back may come again.
+fn history(first: Lsn, records: usize, random: &mut Random) -> Vec<OwnedEvent> {
+    let mut events: Vec<OwnedEvent> = Vec::new();
+    let mut stack: Vec<Arc<Block>> = Vec::new();
+    let mut lost: BTreeMap<u64, Arc<Block>> = BTreeMap::new();
+    let mut lsn = first;
+    let mut add = |op, block: &Arc<Block>, events: &mut Vec<OwnedEvent>| {
+        events.push(event(lsn, op, block));
+        lsn = lsn.next();
+    };
+    while events.len() < records {
+        if random.below(12) == 0 {
+            let depth = 1 + random.below(64).min(random.below(64));
+            for _ in 0..depth {
+                let Some(block) = stack.pop() else { break };
+                add(Op::Reverted, &block, &mut events);
+                lost.insert(block.header.number, block);
+            }
+        }
+        let number = stack.len() as u64 + 1;
+        let again = lost.remove(&number).filter(|_| random.below(4) == 0);
+        let salt = first.0 * 1_000_000 + events.len() as u64;
+        let block = again.unwrap_or_else(|| block(number, salt));
+        add(Op::Applied, &block, &mut events);
+        if random.below(20) == 0 {
+            add(Op::Finalized, &block, &mut events);
+        }
+        stack.push(block);
+    }
+    events
+}
+
+/// The tables whose rows come and go with blocks.
+const OF_BLOCKS: [&str; 4] = ["blocks", "transactions", "logs", "withdrawals"];
+
+/// What a consumer has that drops known identities and applies the others in order.
+fn fold<'a>(rows: impl IntoIterator<Item = &'a Seen>) -> BTreeSet<(String, String)> {
+    let (mut known, mut canonical) = (BTreeSet::new(), BTreeSet::new());
+    for row in rows {
+        if !OF_BLOCKS.contains(&row.table.as_str()) || !known.insert(&row.event_id) {
+            continue;
+        }
+        let key = (row.table.clone(), row.key.clone());
+        match row.op.as_str() {
+            "applied" => drop(canonical.insert(key)),
+            "reverted" => drop(canonical.remove(&key)),
+            _ => {}
+        }
+    }
+    canonical
+}
+
+/// The suite's memory: what was exported, as the sink should hold it.
+struct Model<'a> {
+    harness: &'a mut dyn Harness,
+    exported: Vec<Seen>,
+}
+
+impl Model<'_> {
+    async fn export(&mut self, exporter: &dyn Exporter, batch: &Batch) -> Result<(), Broken> {
+        let batch = Batch { tables: self.harness.tables(), ..batch.clone() };
+        exporter.export(&batch).await.map_err(broken)?;
+        self.exported.extend(batch.rows().map(Seen::from));
+        Ok(())
+    }
+
+    /// The sink holds what was exported, no more, no less, in whatever form it holds it.
+    async fn compare(&mut self, clause: &str) -> Result<(), Broken> {
+        let expected = fold(&self.exported);
+        let held = match self.harness.holding().await {
+            Holding::State(held) => held,
+            Holding::Events(seen) => {
+                let (found, wanted): (BTreeSet<&Seen>, BTreeSet<&Seen>) =
+                    (seen.iter().collect(), self.exported.iter().collect());
+                let missing: Vec<_> = wanted.difference(&found).take(5).collect();
+                demand(missing.is_empty(), format!("{clause}; missing {missing:?}"))?;
+                let strange: Vec<_> = found.difference(&wanted).take(5).collect();
+                demand(strange.is_empty(), format!("{clause}; never sent {strange:?}"))?;
+                fold(&seen)
+            }
+        };
+        let missing: Vec<_> = expected.difference(&held).take(5).collect();
+        demand(missing.is_empty(), format!("{clause}; canonical, not there: {missing:?}"))?;
+        let left: Vec<_> = held.difference(&expected).take(5).collect();
+        demand(left.is_empty(), format!("{clause}; there, not canonical: {left:?}"))
+    }
+}
+
+/// Runs every clause on a sink that holds nothing yet; the seed makes the histories.
+pub async fn run(harness: &mut dyn Harness, chain: &ChainName, seed: u64) -> Result<(), Broken> {
+    let mut model = Model { harness, exported: Vec::new() };
+    let exporter = model.harness.exporter().await;
     exporter.check().await.map_err(broken)?;
     exporter.check().await.map_err(|error| broken(format!("a second check: {error}")))?;
+    let missing = exporter.missing().await.map_err(broken)?;
+    demand(missing.is_empty(), format!("nothing is missing after a check: {missing:?}"))?;
 
-    let batch = sample_batch(chain, Lsn(1));
-    exporter.export(&batch).await.map_err(broken)?;
-    let expected: Vec<Seen> = batch.rows().map(Seen::from).collect();
-    expect_all(&expected, &harness.received().await, "every row arrives")?;
-
-    // The same batch again changes nothing but may double rows under the same identity.
-    exporter.export(&batch).await.map_err(broken)?;
-    let again = harness.received().await;
-    expect_all(&expected, &again, "a repeated batch keeps every row")?;
-    let ids: BTreeSet<&String> = again.iter().map(|row| &row.event_id).collect();
-    demand(ids.len() == expected.len(), "a repeated batch makes no new identity")?;
-
-    // A retraction has the key of what it takes back, and comes after it.
-    let lost = |op: &str| {
-        let rows = again.iter().enumerate();
-        rows.filter(|(_, row)| row.table == "blocks" && row.op == op)
-            .map(|(at, row)| (at, row.key.clone()))
-            .next()
-    };
-    let reverted = lost("reverted").ok_or_else(|| broken("retractions are explicit"))?;
-    let applied = again.iter().position(|row| row.op == "applied" && row.key == reverted.1);
-    let is_after = applied.is_some_and(|at| at < reverted.0);
-    demand(is_after, "a retraction comes after what it takes back, under the same key")?;
-
-    exporter.export(&Batch { events: Vec::new(), ..batch.clone() }).await.map_err(broken)?;
+    let first = sample_batch(chain, Lsn(1));
+    model.export(&*exporter, &first).await?;
+    model.compare("every row arrives").await?;
+    model.export(&*exporter, &first).await?;
+    model.compare("a repeated batch changes nothing").await?;
+    let explained = exporter.explain(&Batch { tables: model.harness.tables(), ..first.clone() });
+    demand(!explained.is_empty(), "what goes can be explained")?;
+    let empty = Batch { events: Vec::new(), ..first };
+    model.export(&*exporter, &empty).await?;
     exporter.close().await;
 
     // A new connection goes on where the last one stopped.
-    let exporter = harness.exporter().await;
+    let exporter = model.harness.exporter().await;
     exporter.check().await.map_err(broken)?;
-    let next = sample_batch(chain, Lsn(100));
-    let mut parked = next.clone();
-    let left_out = next.rows().next().map(|row| row.event_id).unwrap_or_default();
-    parked.parked.insert(left_out.clone());
-    exporter.export(&parked).await.map_err(broken)?;
-    let after = harness.received().await;
-    let mut expected: Vec<Seen> = expected;
-    expected.extend(parked.rows().map(Seen::from));
-    expect_all(&expected, &after, "rows of both connections are there")?;
-    let is_left_out = after.iter().all(|row| row.event_id != left_out);
-    demand(is_left_out, "a parked row is left out")?;
+    let mut parked = sample_batch(chain, Lsn(100));
+    let tables = model.harness.tables();
+    let of_blocks = |row: &Row| row.table == Table::Transactions && row.lsn == Lsn(100);
+    let left_out = Batch { tables, ..parked.clone() }.rows().find(of_blocks);
+    parked.parked.extend(left_out.map(|row| row.event_id));
+    model.export(&*exporter, &parked).await?;
+    model.compare("a parked row is left out").await?;
     exporter.close().await;
-    Ok(())
+    reorganise(&mut model, chain, seed).await
 }
 
-fn expect_all(expected: &[Seen], found: &[Seen], clause: &str) -> Result<(), Broken> {
-    let found: BTreeSet<&Seen> = found.iter().collect();
-    let missing: Vec<&Seen> = expected.iter().filter(|row| !found.contains(row)).collect();
-    demand(missing.is_empty(), format!("{clause}; missing {missing:?}"))
+/// Histories with reorgs in batches of any size; batches come again, as after an outage, and the
+/// exporter is left without a word, as in a crash.
+async fn reorganise(model: &mut Model<'_>, chain: &ChainName, seed: u64) -> Result<(), Broken> {
+    let mut random = Random(seed);
+    let events = history(Lsn(1_000), 600, &mut random);
+    let mut exporter = model.harness.exporter().await;
+    exporter.check().await.map_err(broken)?;
+    let (mut batches, mut rest) = (Vec::new(), events.as_slice());
+    while !rest.is_empty() {
+        let count = 1 + random.below(40).min(rest.len() as u64 - 1) as usize;
+        let (events, others) = rest.split_at(count);
+        batches.push(batch(chain, events.to_vec()));
+        rest = others;
+    }
+    let mut at = 0;
+    while let Some(batch) = batches.get(at) {
+        model.export(&*exporter, batch).await?;
+        at += 1;
+        match random.below(16) {
+            0 => exporter = model.harness.exporter().await,
+            1 => at = at.saturating_sub(1 + random.below(2) as usize),
+            2 => model.compare(&format!("after {at} batches of seed {seed}")).await?,
+            _ => {}
+        }
+    }
+    model.compare(&format!("after the history of seed {seed}")).await?;
+    exporter.close().await;
+    Ok(())
 }

@@ -5,6 +5,17 @@ use headwater_storage::model::ChainName;
 
 use crate::{Batch, ExportError, Mark};
 
+/// Where a sink says that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It does not keep that.
+    Unknown,
+    /// It keeps that, and holds nothing of a chain.
+    Nothing,
+    /// It holds everything up to here.
+    Upto(Mark),
+}
+
 /// A sink. Retry, parking, metrics and the ledger's cursor are the runner's.
 #[async_trait]
 pub trait Exporter: Send + Sync {
@@ -18,10 +29,10 @@ pub trait Exporter: Send + Sync {
     /// The exact records that a batch becomes, without connecting.
     fn explain(&self, batch: &Batch) -> Vec<serde_json::Value>;
 
-    /// Where the sink itself says that it is, before the first batch: only a sink that stores this
-    /// together with the rows knows, and it is right where the ledger's cursor is behind. What the
-    /// sink has beyond that, `export` finds.
-    async fn resume(&self, chain: &ChainName) -> Result<Option<Mark>, ExportError>;
+    /// Where the sink itself says that it is, before the first batch and when it was interrupted.
+    /// A sink that stores this with the rows is right where the ledger's cursor is not. What it has
+    /// beyond that, `export` finds.
+    async fn resume(&self, chain: &ChainName) -> Result<Held, ExportError>;
 
     /// Returns when the sink holds every row of the batch durably (INV-5). The same batch may
     /// come again, identical; the sink must end up the same. It may be dropped at any await.

@@ -1,6 +1,7 @@
 //! The sinks that Headwater forwards to, and the contract that they all keep.
 
 pub mod batch;
+mod clock;
 pub mod contract;
 pub mod encode;
 pub mod error;
@@ -10,9 +11,10 @@ pub mod kafka;
 pub mod mark;
 pub mod memory;
 pub mod registry;
+pub mod scylla;
 
 pub use batch::Batch;
 pub use error::{Disposition, ExportError};
-pub use exporter::Exporter;
+pub use exporter::{Exporter, Held};
 pub use mark::Mark;
-pub use registry::{BuildError, Scope, build};
+pub use registry::{BuildError, Scope, build, tables_of};

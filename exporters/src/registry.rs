@@ -5,13 +5,13 @@ use std::sync::Arc;
 use headwater_storage::model::ChainName;
 use headwater_storage::tables::Table;
 
-use crate::{Exporter, kafka, memory};
+use crate::{Exporter, kafka, memory, scylla};
 
 /// Why an exporter cannot be made from its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// No such kind.
-    #[error("exporter `{name}`: kind `{kind}` is not known; use one of kafka, memory")]
+    #[error("exporter `{name}`: kind `{kind}` is not known; use one of kafka, scylla, memory")]
     Kind {
         /// The exporter.
         name: String,
@@ -37,6 +37,14 @@ pub struct Scope {
     pub tables: Vec<Table>,
 }
 
+/// The tables that a kind takes when none are named.
+pub fn tables_of(kind: &str) -> Vec<Table> {
+    match kind {
+        "scylla" => scylla::SOURCES.to_vec(),
+        _ => Table::ALL.to_vec(),
+    }
+}
+
 /// Makes an exporter of a kind from the keys of that kind.
 pub fn build(
     name: &str,
@@ -47,6 +55,7 @@ pub fn build(
     match kind {
         "memory" => Ok(Arc::new(memory::Memory::open(name, parse(name, settings)?)?)),
         "kafka" => Ok(Arc::new(kafka::Kafka::open(name, parse(name, settings)?, scope)?)),
+        "scylla" => Ok(Arc::new(scylla::Scylla::open(name, parse(name, settings)?, scope)?)),
         _ => Err(BuildError::Kind { name: name.to_owned(), kind: kind.to_owned() }),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use headwater_exporters::encode::Filter;
+use headwater_exporters::tables_of;
 use headwater_storage::model::{Address, B256, ChainName, Lane};
 use headwater_storage::tables::Table;
 
@@ -11,11 +12,11 @@ use headwater_storage::tables::Table;
 pub struct ExporterConfig {
     /// Name in cursors, metrics and the API.
     pub name: String,
-    /// `kafka` or `memory`.
+    /// `kafka`, `scylla` or `memory`.
     pub kind: String,
     /// Chains; all by default.
     pub chains: Option<Vec<ChainName>>,
-    /// Tables; all by default.
+    /// Tables; by default all that the kind has a place for.
     pub tables: Option<Vec<Table>>,
     /// Lanes; both by default.
     pub lanes: Option<Vec<Lane>>,
@@ -76,7 +77,7 @@ impl Begin {
 impl ExporterConfig {
     /// The tables that are wanted.
     pub fn tables(&self) -> Vec<Table> {
-        self.tables.clone().unwrap_or_else(|| Table::ALL.to_vec())
+        self.tables.clone().unwrap_or_else(|| tables_of(&self.kind))
     }
 
     /// The lanes that are wanted.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_exporters::encode::Filter;
-use headwater_exporters::{Batch, ExportError, Exporter, Mark, failpoint};
+use headwater_exporters::{Batch, ExportError, Exporter, Held, Mark, failpoint};
 use headwater_storage::ledger::{Cursor, Ledger, LedgerError};
 use headwater_storage::model::{Branches, Lane, Lsn, Op, OwnedEvent};
 use headwater_storage::store::{Chain, StoreError, error_text};
@@ -81,15 +81,19 @@ impl Runner {
         if let Some(cursor) = self.ledger.cursor(&self.name, self.chain.name())? {
             return Ok(cursor);
         }
+        let cursor = Cursor { exported: self.beginning(), ..Cursor::default() };
+        self.save(cursor).await?;
+        Ok(cursor)
+    }
+
+    /// What lies before the first record that goes to a sink that has nothing yet.
+    fn beginning(&self) -> Lsn {
         let durable = self.chain.log().durable();
-        let exported = match self.begin {
+        match self.begin {
             Begin::Earliest => Lsn::default(),
             Begin::Latest => durable,
             Begin::Block(number) => before_block(&self.chain, number).unwrap_or(durable),
-        };
-        let cursor = Cursor { exported, ..Cursor::default() };
-        self.save(cursor).await?;
-        Ok(cursor)
+        }
     }
 
     async fn forward(
@@ -302,8 +306,9 @@ impl Runner {
         let mut attempt = 0;
         loop {
             let error = match self.exporter.resume(self.chain.name()).await {
-                Ok(None) => return cursor,
-                Ok(Some(mark)) => match self.weigh(cursor, &mark).await {
+                Ok(Held::Unknown) => return cursor,
+                Ok(Held::Nothing) => return self.begin_again(cursor),
+                Ok(Held::Upto(mark)) => match self.weigh(cursor, &mark).await {
                     Ok(resumed) => return resumed,
                     Err(error) => error,
                 },
@@ -311,6 +316,18 @@ impl Runner {
             };
             self.pause(&error, &mut attempt).await;
         }
+    }
+
+    /// The sink lost what it had, or somebody made it anew: all of it goes again.
+    fn begin_again(&self, cursor: Cursor) -> Cursor {
+        let exported = self.beginning().min(cursor.exported);
+        if exported < cursor.exported {
+            tracing::warn!(
+                exporter = self.name, chain = %self.chain.name(), ledger = cursor.exported.0,
+                from = exported.0, "the sink holds nothing: everything goes again"
+            );
+        }
+        Cursor { exported, intent: None, ..cursor }
     }
 
     async fn weigh(&self, cursor: Cursor, mark: &Mark) -> Result<Cursor, ExportError> {
@@ -341,7 +358,7 @@ impl Runner {
                 sink: "the sink".to_owned(),
                 reason: format!(
                     "it holds another node's log up to record {sink} ({event}): give this exporter \
-                     another name or `transactional_id`, and another `prefix`"
+                     another name or `transactional_id`, and another `prefix` or `keyspace`"
                 ),
             }),
         }

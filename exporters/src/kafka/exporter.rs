@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryFuture, Producer};
 
 use crate::encode::Row;
-use crate::{Batch, BuildError, ExportError, Exporter, Mark, Scope};
+use crate::{Batch, BuildError, ExportError, Exporter, Held, Mark, Scope};
 
 use super::KafkaConfig;
 use super::client::{Client, delivered};
@@ -253,15 +253,17 @@ impl Exporter for Kafka {
         Ok(())
     }
 
-    async fn resume(&self, chain: &ChainName) -> Result<Option<Mark>, ExportError> {
+    async fn resume(&self, chain: &ChainName) -> Result<Held, ExportError> {
         if !self.config.exactly_once {
-            return Ok(None);
+            return Ok(Held::Unknown);
         }
-        if let Some(session) = &self.exact.lock().await.session {
-            return Ok(session.held.clone());
-        }
-        // Without taking the id: a node whose log is not this one must not stop the right one.
-        Ok(look(&self.config, &self.owner(chain), None).await?.cursor)
+        let held = match &self.exact.lock().await.session {
+            Some(session) => session.held.clone(),
+            // Without taking the id: a node whose log is not this one must not stop the right one.
+            None => look(&self.config, &self.owner(chain), None).await?.cursor,
+        };
+        // Without a cursor there: it may have taken batches at least once before.
+        Ok(held.map_or(Held::Unknown, Held::Upto))
     }
 
     async fn export(&self, batch: &Batch) -> Result<(), ExportError> {

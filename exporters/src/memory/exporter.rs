@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use headwater_storage::model::ChainName;
 
 use crate::encode::Row;
-use crate::{Batch, BuildError, ExportError, Exporter, Mark};
+use crate::{Batch, BuildError, ExportError, Exporter, Held};
 
 use super::MemoryConfig;
 
@@ -38,11 +38,11 @@ pub struct Received {
 pub struct Memory {
     path: Option<PathBuf>,
     row_bytes_max: usize,
-    held: Mutex<Held>,
+    held: Mutex<Kept>,
 }
 
 #[derive(Default)]
-struct Held {
+struct Kept {
     rows: Vec<Received>,
     file: Option<File>,
 }
@@ -50,7 +50,7 @@ struct Held {
 impl Memory {
     /// Opens the sink; a last line that a crash cut is dropped.
     pub fn open(name: &str, config: MemoryConfig) -> Result<Memory, BuildError> {
-        let mut held = Held::default();
+        let mut held = Kept::default();
         if let Some(path) = &config.path {
             let file = open_file(path).map_err(|error| BuildError::Config {
                 name: name.to_owned(),
@@ -73,7 +73,7 @@ impl Memory {
 
     fn keep(&self, batch: &Batch) -> Result<(), std::io::Error> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Held { rows, file } = &mut *held;
+        let Kept { rows, file } = &mut *held;
         let received = batch.rows().map(received);
         let Some(file) = file else {
             rows.extend(received);
@@ -131,8 +131,8 @@ impl Exporter for Memory {
         Ok(())
     }
 
-    async fn resume(&self, _: &ChainName) -> Result<Option<Mark>, ExportError> {
-        Ok(None)
+    async fn resume(&self, _: &ChainName) -> Result<Held, ExportError> {
+        Ok(Held::Unknown)
     }
 
     async fn export(&self, batch: &Batch) -> Result<(), ExportError> {

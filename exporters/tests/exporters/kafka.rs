@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_exporters::contract::{self, Harness, Seen};
+use headwater_exporters::contract::{self, Harness, Holding, Seen};
 use headwater_exporters::kafka::{Kafka, KafkaConfig};
 use headwater_exporters::{Disposition, Exporter, Scope};
 use headwater_storage::model::{ChainName, Lsn};
@@ -58,9 +58,9 @@ impl Harness for Cluster {
         Arc::new(Kafka::open("kafka", config, &scope()).unwrap())
     }
 
-    async fn received(&mut self) -> Vec<Seen> {
+    async fn holding(&mut self) -> Holding {
         let brokers = self.brokers.clone();
-        tokio::task::spawn_blocking(move || read_all(&brokers)).await.unwrap()
+        Holding::Events(tokio::task::spawn_blocking(move || read_all(&brokers)).await.unwrap())
     }
 }
 
@@ -101,7 +101,7 @@ fn read_all(brokers: &str) -> Vec<Seen> {
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_keeps_the_contract() {
     let mock = mock_cluster();
-    contract::run(&mut Cluster::of(&mock), &chain()).await.unwrap();
+    contract::run(&mut Cluster::of(&mock), &chain(), 3).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,9 @@
-//! Every sink keeps the contract: `memory` as the reference, Kafka on librdkafka's mock cluster.
+//! Every sink keeps the contract: `memory` as the reference, Kafka on librdkafka's mock cluster,
+//! CQL on the server that `HEADWATER_CQL` names.
 
 #[cfg(test)]
 mod kafka;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod scylla;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_exporters::Exporter;
-use headwater_exporters::contract::{self, Harness, Seen};
+use headwater_exporters::contract::{self, Harness, Holding, Seen};
 use headwater_exporters::memory::{Memory, MemoryConfig, Received};
 
 struct InMemory(Arc<Memory>);
@@ -19,8 +19,8 @@ impl Harness for InMemory {
     async fn exporter(&mut self) -> Arc<dyn Exporter> {
         self.0.clone()
     }
-    async fn received(&mut self) -> Vec<Seen> {
-        self.0.received().into_iter().map(seen).collect()
+    async fn holding(&mut self) -> Holding {
+        Holding::Events(self.0.received().into_iter().map(seen).collect())
     }
 }
 
@@ -32,9 +32,10 @@ impl Harness for InFile {
         let config = MemoryConfig { path: Some(self.0.clone()), ..MemoryConfig::default() };
         Arc::new(Memory::open("file", config).unwrap())
     }
-    async fn received(&mut self) -> Vec<Seen> {
+    async fn holding(&mut self) -> Holding {
         let text = std::fs::read_to_string(&self.0).unwrap();
-        text.lines().map(|line| seen(serde_json::from_str(line).unwrap())).collect()
+        let rows = text.lines().map(|line| seen(serde_json::from_str(line).unwrap()));
+        Holding::Events(rows.collect())
     }
 }
 
@@ -42,7 +43,7 @@ impl Harness for InFile {
 async fn memory_keeps_the_contract() {
     let memory = Memory::open("memory", MemoryConfig::default()).unwrap();
     let chain = "test".parse().unwrap();
-    contract::run(&mut InMemory(Arc::new(memory)), &chain).await.unwrap();
+    contract::run(&mut InMemory(Arc::new(memory)), &chain, 1).await.unwrap();
 }
 
 #[tokio::test]
@@ -51,5 +52,5 @@ async fn a_file_keeps_the_contract_and_drops_a_line_that_a_crash_cut() {
     let path = folder.path().join("rows.ndjson");
     std::fs::write(&path, "{\"table\":\"blocks\",\"event").unwrap();
     let chain = "test".parse().unwrap();
-    contract::run(&mut InFile(path), &chain).await.unwrap();
+    contract::run(&mut InFile(path), &chain, 2).await.unwrap();
 }
