@@ -164,10 +164,17 @@ impl Node {
                 chains: chains.iter().map(|node| node.chain.name().clone()).collect(),
                 tables: exporter.tables(),
             };
-            for node in chains {
+            for (place, node) in chains.into_iter().enumerate() {
                 let settings = exporter.settings.clone();
                 let sink =
                     headwater_exporters::build(&exporter.name, &exporter.kind, settings, &scope)?;
+                // Keys belong to the node, not to a chain: one of its sinks is told.
+                if place == 0 && sink.has_place_for_usage() {
+                    let (name, ledger) = (exporter.name.clone(), self.data_dir.ledger().clone());
+                    let shutdown = supervisor.shutdown();
+                    let told = forward::note_usage(name, sink.clone(), ledger, shutdown);
+                    supervisor.spawn(format!("usage for {}", exporter.name), told);
+                }
                 let status = Arc::new(ExportStatus::default());
                 if let Some(descent) = &descent {
                     status.repeats_after(descent.exported(&exporter.name, node.chain.name()));

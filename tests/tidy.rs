@@ -36,7 +36,7 @@ mod rules {
         ("storage", "clock", ""),
         ("storage", "store", "clock disk index ledger metrics model parquet tables wal"),
         ("storage", "backup", "disk ledger model store wal"),
-        ("exporters", "exporter", "storage::model"),
+        ("exporters", "exporter", "storage::ledger storage::model"),
         ("exporters", "mark", "storage::model"),
         ("exporters", "error", "storage::model"),
         ("exporters", "batch", "encode storage::model storage::tables"),
@@ -45,7 +45,11 @@ mod rules {
         ("exporters", "memory", "encode storage::model"),
         ("exporters", "kafka", "encode failpoint storage::model storage::tables"),
         ("exporters", "clock", ""),
-        ("exporters", "scylla", "clock encode failpoint storage::model storage::tables"),
+        (
+            "exporters",
+            "scylla",
+            "clock encode failpoint storage::ledger storage::model storage::tables",
+        ),
         ("exporters", "registry", "kafka memory scylla storage::model storage::tables"),
         ("src", "telemetry", "storage::model"),
         (

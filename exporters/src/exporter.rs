@@ -1,6 +1,7 @@
 //! The trait that every sink implements.
 
 use async_trait::async_trait;
+use headwater_storage::ledger::KeyUsage;
 use headwater_storage::model::ChainName;
 
 use crate::{Batch, ExportError, Mark};
@@ -37,6 +38,16 @@ pub trait Exporter: Send + Sync {
     /// Returns when the sink holds every row of the batch durably (INV-5). The same batch may
     /// come again, identical; the sink must end up the same. It may be dropped at any await.
     async fn export(&self, batch: &Batch) -> Result<(), ExportError>;
+
+    /// Whether it has a place for what the providers' keys were used for.
+    fn has_place_for_usage(&self) -> bool {
+        false
+    }
+
+    /// Takes what the providers' keys were used for, where it has a place for that.
+    async fn note_usage(&self, _: &[KeyUsage]) -> Result<(), ExportError> {
+        Ok(())
+    }
 
     /// Lets go of connections; what was not acknowledged comes again.
     async fn close(&self);

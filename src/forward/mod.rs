@@ -9,6 +9,7 @@ mod resume;
 mod run;
 mod send;
 mod status;
+mod usage;
 
 pub use config::{Begin, ExporterConfig};
 pub use cut::{Position, cut};
@@ -17,3 +18,4 @@ pub use order::{Hearing, Order, Orders, Unparked, before_block, orders};
 pub use resume::{Resumed, resume};
 pub use run::{ForwardError, Runner};
 pub use status::{ExportState, ExportStatus, ExportView};
+pub use usage::note_usage;

@@ -41,6 +41,8 @@ pub struct ScyllaConfig {
     /// servers sync their commit logs periodically.
     #[serde(default = "twenty")]
     pub resend_window_secs: u32,
+    /// A keyspace for `api_keys_node_providers`: what the providers' keys were used for.
+    pub usage_keyspace: Option<String>,
     /// How long rows of blocks that a reorg took back stay; 0: for ever.
     #[serde(default = "week")]
     pub fork_ttl_secs: u32,
@@ -104,15 +106,18 @@ fn is_name(text: &str) -> bool {
 impl ScyllaConfig {
     /// What is wrong with the keys, if anything.
     pub(super) fn problem(&self) -> Option<String> {
-        let ScyllaConfig { keyspace, requests, fork_ttl_secs, .. } = self;
+        let ScyllaConfig { keyspace, usage_keyspace, requests, fork_ttl_secs, .. } = self;
         if self.nodes.is_empty() {
             return Some("`nodes` is empty: give at least one \"host:port\"".to_owned());
         }
-        if !is_name(keyspace) {
-            return Some(format!(
-                "`keyspace` is \"{keyspace}\": write at most {NAME_CHARACTERS_MAX} of a-z, 0-9 and \
-                 _, a letter first"
-            ));
+        let names = [("keyspace", Some(keyspace)), ("usage_keyspace", usage_keyspace.as_ref())];
+        for (key, name) in names {
+            if let Some(name) = name.filter(|name| !is_name(name)) {
+                return Some(format!(
+                    "`{key}` is \"{name}\": write at most {NAME_CHARACTERS_MAX} of a-z, 0-9 and _, \
+                     a letter first"
+                ));
+            }
         }
         if self.user.is_some() != self.password.is_some() {
             return Some("`user` and `password` need each other".to_owned());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use headwater_storage::ledger::KeyUsage;
 use headwater_storage::model::ChainName;
 use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
@@ -18,8 +19,9 @@ use super::cursors::{Cursors, Noted, Progress};
 use super::encode::{self, Encoded, encode};
 use super::failure::Failure;
 use super::layout::{Layout, layouts};
-use super::schema::{self, Wanted};
+use super::schema::{self, Space};
 use super::tables::SOURCES;
+use super::usage;
 use super::write::{Unwritten, write};
 
 /// The CQL sink.
@@ -27,7 +29,7 @@ pub struct Scylla {
     name: String,
     config: ScyllaConfig,
     layouts: Arc<Vec<Layout>>,
-    wanted: Vec<Wanted>,
+    spaces: Vec<Space>,
     /// A random name of this process.
     instance: String,
     /// Made anew after every error: then the schema is looked at again, too.
@@ -40,6 +42,7 @@ struct Connected {
     /// By layout.
     inserts: Vec<PreparedStatement>,
     cursors: Cursors,
+    usage: Option<PreparedStatement>,
 }
 
 impl Scylla {
@@ -59,12 +62,17 @@ impl Scylla {
         }
         let random = getrandom::u64().map_err(|error| wrong(error.to_string()))?;
         let layouts = layouts(&scope.tables);
-        let wanted = schema::wanted(&config.keyspace, &layouts);
+        let tables = schema::wanted(&config.keyspace, &layouts);
+        let mut spaces = vec![Space { keyspace: config.keyspace.clone(), tables }];
+        if let Some(keyspace) = &config.usage_keyspace {
+            let tables = vec![usage::wanted(keyspace)];
+            spaces.push(Space { keyspace: keyspace.clone(), tables });
+        }
         Ok(Scylla {
             name: name.to_owned(),
             config,
             layouts: Arc::new(layouts),
-            wanted,
+            spaces,
             instance: format!("{random:016x}"),
             connected: tokio::sync::Mutex::default(),
             chains: Mutex::default(),
@@ -77,7 +85,7 @@ impl Scylla {
 
     async fn connect(&self) -> Result<Connected, ExportError> {
         let session = connect(&self.config).await.map_err(|failure| self.failed(failure))?;
-        schema::ensure(&session, &self.config, &self.wanted).await?;
+        schema::ensure(&session, &self.config, &self.spaces).await?;
         self.prepare(session).await.map_err(|failure| self.failed(failure))
     }
 
@@ -90,7 +98,11 @@ impl Scylla {
             inserts.push(insert);
         }
         let cursors = Cursors::prepare(&session, keyspace, &self.name).await?;
-        Ok(Connected { session, inserts, cursors })
+        let usage = match &self.config.usage_keyspace {
+            Some(keyspace) => Some(usage::prepare(&session, keyspace).await?),
+            None => None,
+        };
+        Ok(Connected { session, inserts, cursors, usage })
     }
 
     /// The session that is there, or a new one.
@@ -187,7 +199,7 @@ impl Scylla {
             return Err(self.failed(failure));
         };
         // The row, or the table that it goes to?
-        if schema::missing(session, &self.config, &self.wanted).await?.is_empty() {
+        if schema::missing(session, &self.config, &self.spaces).await?.is_empty() {
             let (sink, event_id) = (self.config.sink(), event_id.clone());
             return Err(ExportError::Row { sink, event_id, reason: reason.clone() });
         }
@@ -215,7 +227,7 @@ impl Scylla {
 impl Exporter for Scylla {
     async fn missing(&self) -> Result<Vec<String>, ExportError> {
         let session = connect(&self.config).await.map_err(|failure| self.failed(failure))?;
-        schema::missing(&session, &self.config, &self.wanted).await
+        schema::missing(&session, &self.config, &self.spaces).await
     }
 
     fn explain(&self, batch: &Batch) -> Vec<serde_json::Value> {
@@ -272,6 +284,17 @@ impl Exporter for Scylla {
             }
         }
         exported
+    }
+
+    fn has_place_for_usage(&self) -> bool {
+        self.config.usage_keyspace.is_some()
+    }
+
+    async fn note_usage(&self, rows: &[KeyUsage]) -> Result<(), ExportError> {
+        let connected = self.connected().await?;
+        let Some(insert) = &connected.usage else { return Ok(()) };
+        let written = usage::write(&connected.session, insert, rows).await;
+        written.map_err(|failure| self.failed(failure))
     }
 
     async fn close(&self) {

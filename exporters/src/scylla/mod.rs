@@ -10,6 +10,7 @@ mod failure;
 mod layout;
 mod schema;
 mod tables;
+mod usage;
 mod write;
 
 pub use config::ScyllaConfig;

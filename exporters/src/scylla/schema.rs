@@ -15,6 +15,15 @@ use super::layout::Layout;
 /// Replicas of a keyspace that is made, where the datacenter has as many nodes.
 const REPLICAS: u32 = 3;
 
+static CHANGING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// A keyspace and what must be in it.
+#[derive(Clone, Debug)]
+pub(super) struct Space {
+    pub(super) keyspace: String,
+    pub(super) tables: Vec<Wanted>,
+}
+
 /// A table that must be there.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
@@ -125,22 +134,24 @@ async fn look(session: &Session, keyspace: &str) -> Result<Option<Found>, Failur
 pub(super) async fn missing(
     session: &Session,
     config: &ScyllaConfig,
-    wanted: &[Wanted],
+    spaces: &[Space],
 ) -> Result<Vec<String>, ExportError> {
-    let (keyspace, sink) = (&config.keyspace, config.sink());
-    let found = look(session, keyspace).await.map_err(|failure| failure.into_error(&sink))?;
     let mut statements = Vec::new();
-    if found.is_none() {
-        statements.push(create_keyspace(session, config));
-    }
-    let planned = plan(keyspace, &found.unwrap_or_default(), wanted).map_err(|what| {
-        ExportError::Missing {
-            sink,
-            what: format!("tables of the right shape ({what})"),
-            fix: "drop that table, or give this exporter another `keyspace`".to_owned(),
+    for Space { keyspace, tables } in spaces {
+        let sink = config.sink();
+        let found = look(session, keyspace).await.map_err(|failure| failure.into_error(&sink))?;
+        if found.is_none() {
+            statements.push(create_keyspace(session, config, keyspace));
         }
-    })?;
-    statements.extend(planned);
+        let planned = plan(keyspace, &found.unwrap_or_default(), tables).map_err(|what| {
+            ExportError::Missing {
+                sink,
+                what: format!("tables of the right shape ({what})"),
+                fix: "drop that table, or give this exporter another keyspace".to_owned(),
+            }
+        })?;
+        statements.extend(planned);
+    }
     Ok(statements)
 }
 
@@ -148,10 +159,12 @@ pub(super) async fn missing(
 pub(super) async fn ensure(
     session: &Session,
     config: &ScyllaConfig,
-    wanted: &[Wanted],
+    spaces: &[Space],
 ) -> Result<(), ExportError> {
     let sink = config.sink();
-    let statements = missing(session, config, wanted).await?;
+    // Servers may not agree when a table is made twice at once, for two chains of one process.
+    let _only_one = CHANGING.lock().await;
+    let statements = missing(session, config, spaces).await?;
     if let (Some(first), false) = (statements.first(), config.create_schema) {
         return Err(ExportError::Missing {
             sink,
@@ -165,15 +178,15 @@ pub(super) async fn ensure(
         made.map_err(|error| Failure::from(error).into_error(&sink))?;
         tracing::info!(statement, "changed the schema");
     }
-    for table in wanted {
+    for table in spaces.iter().flat_map(|space| &space.tables) {
         let touched = session.query_unpaged(table.touch.as_str(), ()).await;
         touched.map_err(|error| Failure::from(error).into_error(&sink))?;
     }
     Ok(())
 }
 
-fn create_keyspace(session: &Session, config: &ScyllaConfig) -> String {
-    let ScyllaConfig { keyspace, datacenter, replication, .. } = config;
+fn create_keyspace(session: &Session, config: &ScyllaConfig, keyspace: &str) -> String {
+    let ScyllaConfig { datacenter, replication, .. } = config;
     let nodes = u32::try_from(nodes(session, datacenter)).unwrap_or(REPLICAS);
     let mut replication = replication.clone();
     replication.entry(datacenter.clone()).or_insert(nodes.min(REPLICAS));
