@@ -1,5 +1,6 @@
 //! The sinks that Headwater forwards to, and the contract that they all keep.
 
+pub mod azure_tables;
 pub mod batch;
 mod clock;
 pub mod contract;
@@ -10,6 +11,7 @@ pub mod failpoint;
 pub mod kafka;
 pub mod mark;
 pub mod memory;
+mod noted;
 pub mod registry;
 pub mod scylla;
 

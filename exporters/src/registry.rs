@@ -5,13 +5,16 @@ use std::sync::Arc;
 use headwater_storage::model::ChainName;
 use headwater_storage::tables::Table;
 
-use crate::{Exporter, kafka, memory, scylla};
+use crate::{Exporter, azure_tables, kafka, memory, scylla};
 
 /// Why an exporter cannot be made from its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// No such kind.
-    #[error("exporter `{name}`: kind `{kind}` is not known; use one of kafka, scylla, memory")]
+    #[error(
+        "exporter `{name}`: kind `{kind}` is not known; use one of kafka, scylla, \
+         azure_tables, memory"
+    )]
     Kind {
         /// The exporter.
         name: String,
@@ -41,6 +44,7 @@ pub struct Scope {
 pub fn tables_of(kind: &str) -> Vec<Table> {
     match kind {
         "scylla" => scylla::SOURCES.to_vec(),
+        "azure_tables" => azure_tables::SOURCES.to_vec(),
         _ => Table::ALL.to_vec(),
     }
 }
@@ -56,6 +60,10 @@ pub fn build(
         "memory" => Ok(Arc::new(memory::Memory::open(name, parse(name, settings)?)?)),
         "kafka" => Ok(Arc::new(kafka::Kafka::open(name, parse(name, settings)?, scope)?)),
         "scylla" => Ok(Arc::new(scylla::Scylla::open(name, parse(name, settings)?, scope)?)),
+        "azure_tables" => {
+            let config = parse(name, settings)?;
+            Ok(Arc::new(azure_tables::AzureTables::open(name, config, scope)?))
+        }
         _ => Err(BuildError::Kind { name: name.to_owned(), kind: kind.to_owned() }),
     }
 }

@@ -12,7 +12,7 @@ use headwater_storage::tables::Table;
 pub struct ExporterConfig {
     /// Name in cursors, metrics and the API.
     pub name: String,
-    /// `kafka`, `scylla` or `memory`.
+    /// `kafka`, `scylla`, `azure_tables` or `memory`.
     pub kind: String,
     /// Chains; all by default.
     pub chains: Option<Vec<ChainName>>,

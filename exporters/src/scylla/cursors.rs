@@ -48,18 +48,9 @@ pub(super) fn wanted(keyspace: &str) -> Wanted {
     }
 }
 
-/// A cursor as the sink has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Noted {
-    /// What was acknowledged.
-    pub(super) mark: Mark,
-    /// What was acknowledged longer ago than the resend window.
-    pub(super) safe: Mark,
-    /// The process that wrote it; empty when it let go.
-    pub(super) instance: String,
-    /// When it was written, microseconds since 1970-01-01 UTC.
-    pub(super) written: i64,
-}
+/// A cursor as the sink has it; its version is when it was written, microseconds since 1970-01-01
+/// UTC.
+pub(super) type Noted = crate::noted::Noted<i64>;
 
 /// The statements.
 #[derive(Clone)]
@@ -110,10 +101,10 @@ impl Cursors {
         let unread = |error: &dyn std::fmt::Display| Failure::Invalid(error.to_string());
         let rows = rows.into_rows_result().map_err(|error| unread(&error))?;
         let row = rows.maybe_first_row::<Row>().map_err(|error| unread(&error))?;
-        let noted = |(generation, lsn, event, safe_lsn, safe_event, instance, written)| {
+        let noted = |(generation, lsn, event, safe_lsn, safe_event, instance, version)| {
             let mark =
                 |lsn, event| Mark { lsn: Lsn(number(lsn)), generation: number(generation), event };
-            Noted { mark: mark(lsn, event), safe: mark(safe_lsn, safe_event), instance, written }
+            Noted { mark: mark(lsn, event), safe: mark(safe_lsn, safe_event), instance, version }
         };
         Ok(row.map(noted))
     }
@@ -124,7 +115,7 @@ impl Cursors {
         chain: &ChainName,
         noted: &Noted,
     ) -> Result<(), Failure> {
-        let Noted { mark, safe, instance, written } = noted;
+        let Noted { mark, safe, instance, version } = noted;
         let values = (
             chain.as_str(),
             self.exporter.as_str(),
@@ -134,7 +125,7 @@ impl Cursors {
             signed(safe.lsn.0),
             safe.event.as_str(),
             instance.as_str(),
-            *written,
+            *version,
         );
         session.execute_unpaged(&self.write, values).await?;
         Ok(())
@@ -187,9 +178,9 @@ impl Progress {
             safe = upto.clone();
         }
         // Later than what is there, whatever the clock says.
-        let last = self.noted.as_ref().map_or(0, |noted| noted.written);
-        let written = micros.max(last.saturating_add(1));
-        Noted { mark: upto.clone(), safe, instance: String::new(), written }
+        let last = self.noted.as_ref().map_or(0, |noted| noted.version);
+        let version = micros.max(last.saturating_add(1));
+        Noted { mark: upto.clone(), safe, instance: String::new(), version }
     }
 }
 
@@ -220,7 +211,7 @@ mod tests {
             let now = (start + Duration::from_secs(secs), 5);
             let noted = progress.next(&batch, &upto, window, now);
             progress.noted = Some(noted.clone());
-            (noted.safe.lsn.0, noted.written)
+            (noted.safe.lsn.0, noted.version)
         };
         assert_eq!(safe_after(0, 101), (100, 5), "what came before the first batch");
         assert_eq!(safe_after(10, 201), (100, 6), "the clock stands, the time of writing does not");

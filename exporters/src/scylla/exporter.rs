@@ -11,6 +11,7 @@ use scylla::statement::prepared::PreparedStatement;
 use tokio::time::Instant;
 
 use crate::clock::unix_micros;
+use crate::noted::{Seen, replaced};
 use crate::{Batch, BuildError, ExportError, Exporter, Held, Scope, failpoint};
 
 use super::ScyllaConfig;
@@ -136,46 +137,33 @@ impl Scylla {
 
     /// Whether another process exports in our name: then this one does not take it back.
     fn look_who_exports(&self, found: Option<&Noted>) -> Result<(), ExportError> {
-        let Some(noted) = found else { return Ok(()) };
-        if noted.instance.is_empty() || noted.instance == self.instance {
-            return Ok(());
+        match found.filter(|noted| noted.is_foreign(&self.instance)) {
+            Some(_) => Err(replaced(self.config.sink(), &self.name)),
+            None => Ok(()),
         }
-        Err(ExportError::Refused {
-            sink: self.config.sink(),
-            reason: format!(
-                "another node exports as `{}`: stop one of them, or give this exporter another \
-                 `keyspace`",
-                self.name
-            ),
-        })
     }
 
     /// Compares what the sink says with what we wrote there last.
     fn compare(&self, batch: &Batch, found: Option<Noted>) -> Result<(), ExportError> {
         self.with_progress(&batch.chain, |progress| {
-            let is_ours = |noted: &Noted| noted.instance == self.instance;
-            if progress.is_fenced {
-                return self.look_who_exports(found.as_ref());
-            }
             let known = progress.noted.as_ref();
-            if known.is_some_and(is_ours) && found.is_some() && found.as_ref() != known {
-                progress.is_fenced = found.as_ref().is_some_and(|noted| {
-                    !noted.instance.is_empty() && noted.instance != self.instance
-                });
-                if progress.is_fenced {
-                    return self.look_who_exports(found.as_ref());
+            let moved = |lsn| Err(ExportError::Moved { sink: self.config.sink(), lsn });
+            match Noted::look(known, found.as_ref(), &self.instance) {
+                Seen::Foreign => {
+                    progress.is_fenced = true;
+                    Err(replaced(self.config.sink(), &self.name))
+                }
+                Seen::Other(lsn) => moved(lsn),
+                Seen::AsKnown if progress.is_interrupted => {
+                    moved(known.map(|noted| noted.safe.lsn).unwrap_or_default())
+                }
+                Seen::AsKnown => {
+                    if known.is_none() {
+                        progress.begin(found);
+                    }
+                    Ok(())
                 }
             }
-            let is_lost = known.is_some() && found.as_ref() != known;
-            if is_lost || progress.is_interrupted {
-                let noted = found.as_ref().or(known);
-                let lsn = noted.map(|noted| noted.safe.lsn).unwrap_or_default();
-                return Err(ExportError::Moved { sink: self.config.sink(), lsn });
-            }
-            if known.is_none() {
-                progress.begin(found);
-            }
-            Ok(())
         })
     }
 
@@ -309,8 +297,8 @@ impl Exporter for Scylla {
             chains.iter().filter_map(noted).collect()
         };
         for (chain, noted) in ours {
-            let written = unix_micros().max(noted.written.saturating_add(1));
-            let released = Noted { instance: String::new(), written, ..noted };
+            let version = unix_micros().max(noted.version.saturating_add(1));
+            let released = Noted { instance: String::new(), version, ..noted };
             // When this fails, a second node that was fenced waits for its own start.
             if connected.cursors.write(&connected.session, &chain, &released).await.is_ok() {
                 self.with_progress(&chain, |progress| progress.noted = Some(released));

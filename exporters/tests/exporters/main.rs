@@ -2,6 +2,8 @@
 //! CQL on the server that `HEADWATER_CQL` names.
 
 #[cfg(test)]
+mod azure_tables;
+#[cfg(test)]
 mod kafka;
 #[cfg(test)]
 mod memory;

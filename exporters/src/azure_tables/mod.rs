@@ -1,0 +1,16 @@
+//! `azure_tables`: Azure Table storage by its REST interface; entity group transactions of one
+//! partition each.
+
+mod client;
+mod config;
+mod cursors;
+mod encode;
+mod exporter;
+mod failure;
+mod group;
+mod signature;
+mod tables;
+
+pub use config::AzureTablesConfig;
+pub use exporter::AzureTables;
+pub use tables::SOURCES;
