@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::capture::ChainConfig;
 use crate::forward::ExporterConfig;
 use crate::query::QueryConfig;
-use crate::secrets;
+use crate::secrets::{self, Secrets, VaultConfig};
 
 /// The whole configuration.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -32,6 +32,11 @@ pub struct Config {
     /// `[[exporter]]`.
     #[serde(default)]
     pub exporter: Vec<ExporterConfig>,
+    /// `[vault]`.
+    pub vault: Option<VaultConfig>,
+    /// Where references are resolved.
+    #[serde(skip)]
+    pub secrets: Secrets,
 }
 
 /// `[http]`.
@@ -152,6 +157,17 @@ impl Config {
         };
         let mut config: Config = parse(&origin, &again)?;
         config.check(&origin)?;
+        if let (Some(reference), None) = (config.reference_to_vault(), &config.vault) {
+            return Err(ConfigError::Value {
+                origin,
+                reason: format!("`{reference}` needs a section [vault] with its `url`"),
+            });
+        }
+        let opened = Secrets::open(config.vault.as_ref());
+        config.secrets = opened.map_err(|error| ConfigError::Value {
+            origin: origin.clone(),
+            reason: crate::exit::chain_text(&error),
+        })?;
         config.resolve_secrets(&origin)?;
         Ok(config)
     }
@@ -188,7 +204,24 @@ impl Config {
         self.http.check()
     }
 
-    /// Values of exporters' keys may be references to secrets.
+    /// References to a vault among the providers' keys: capture needs them at its start.
+    pub fn keys_of_vault(&self) -> Vec<String> {
+        let providers = self.chain.iter().flat_map(|chain| &chain.provider);
+        let references = providers.flat_map(|provider| &provider.keys);
+        let each = references.flat_map(|reference| secrets::expand(reference));
+        each.filter(|reference| secrets::is_of_vault(reference)).collect()
+    }
+
+    fn reference_to_vault(&self) -> Option<String> {
+        let of_key = self.keys_of_vault().into_iter().next();
+        let is_vaults =
+            |exporter: &&ExporterConfig| exporter.settings.values().any(secrets::names_vault);
+        let of_exporter = || self.exporter.iter().find(is_vaults);
+        of_key.or_else(|| of_exporter().map(|exporter| format!("vault:.. of `{}`", exporter.name)))
+    }
+
+    /// Values of exporters' keys may be references to secrets; those of a vault are looked up when
+    /// they are needed.
     fn resolve_secrets(&mut self, origin: &str) -> Result<(), ConfigError> {
         for exporter in &mut self.exporter {
             let name = exporter.name.clone();
@@ -216,8 +249,9 @@ impl HttpConfig {
 fn resolve(value: &mut toml::Value) -> Result<(), secrets::SecretError> {
     use secrecy::ExposeSecret;
     match value {
+        toml::Value::String(text) if secrets::is_of_vault(text) => {}
         toml::Value::String(text) if secrets::is_reference(text) => {
-            secrets::resolve(text)?.expose_secret().clone_into(text);
+            secrets::Secrets::default().resolve(text)?.expose_secret().clone_into(text);
         }
         toml::Value::Table(table) => {
             for (_, inner) in table.iter_mut() {

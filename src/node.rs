@@ -21,6 +21,7 @@ use crate::forward::{self, Export, ExportStatus, ExportView, Runner};
 use crate::keeper::{self, Forgetting, Healing, Space, SpaceView};
 use crate::query::{Engine, QueryConfig, QueryError};
 use crate::rpc::{Keyring, Pool, PoolError};
+use crate::secrets::Secrets;
 use crate::supervisor::{Shutdown, Supervisor};
 use crate::telemetry::metrics;
 
@@ -108,7 +109,7 @@ impl Node {
     pub fn open(config: &Config) -> Result<Node, NodeError> {
         let data_dir = DataDir::open(&config.data_dir)?;
         data_dir.ledger().next_epoch()?;
-        let keyring = Keyring::new(Some(data_dir.ledger().clone()));
+        let keyring = Keyring::new(Some(data_dir.ledger().clone()), config.secrets.clone());
         let mut chains = Vec::new();
         for chain in &config.chain {
             chains.push(ChainNode::open(&data_dir, chain, &keyring)?);
@@ -125,7 +126,7 @@ impl Node {
     /// Opens a stopped node's folder with all chains that it holds, to be read.
     pub fn open_stopped(path: &Path) -> Result<Node, NodeError> {
         let data_dir = DataDir::open_existing(path)?;
-        let keyring = Keyring::new(None);
+        let keyring = Keyring::new(None, Secrets::default());
         let mut chains = Vec::new();
         for facts in data_dir.ledger().chains()? {
             let config = ChainConfig::plain(facts.name, facts.chain_id, "http://127.0.0.1:1");
@@ -166,8 +167,7 @@ impl Node {
             };
             for (place, node) in chains.into_iter().enumerate() {
                 let settings = exporter.settings.clone();
-                let sink =
-                    headwater_exporters::build(&exporter.name, &exporter.kind, settings, &scope)?;
+                let sink = exporter.sink(settings, &scope, &config.secrets)?;
                 // Keys belong to the node, not to a chain: one of its sinks is told.
                 if place == 0 && sink.has_place_for_usage() {
                     let (name, ledger) = (exporter.name.clone(), self.data_dir.ledger().clone());
@@ -225,6 +225,10 @@ impl Node {
         }
         let stores = self.chains.iter().map(|node| node.chain.clone()).collect();
         supervisor.spawn("keys", self.keyring.clone().run(supervisor.shutdown()));
+        if config.vault.is_some() {
+            let renewing = self.keyring.clone().renew(supervisor.shutdown());
+            supervisor.spawn("keys of the vault", renewing);
+        }
         let watch = keeper::watch_space(self.space.clone(), stores, supervisor.shutdown());
         supervisor.spawn("disk", watch);
     }

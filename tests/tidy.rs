@@ -76,8 +76,9 @@ mod rules {
         (
             "src",
             "forward",
-            "supervisor telemetry exporters::encode exporters::failpoint exporters::tables_of \
-          storage::ledger storage::model storage::store storage::tables storage::wal",
+            "secrets supervisor telemetry exporters::build exporters::encode exporters::failpoint \
+          exporters::tables_of storage::ledger storage::model storage::store storage::tables \
+          storage::wal",
         ),
         (
             "src",
@@ -100,12 +101,12 @@ mod rules {
             "audit backup capture forward keeper node query rpc secrets supervisor storage::backup \
           storage::ledger storage::model storage::store",
         ),
-        ("src", "config", "capture forward query secrets"),
+        ("src", "config", "capture exit forward query secrets"),
         (
             "src",
             "node",
-            "capture clock config exit forward keeper query rpc supervisor telemetry \
-          exporters::build storage::disk storage::ledger storage::model storage::parquet \
+            "capture clock config exit forward keeper query rpc secrets supervisor telemetry \
+          storage::disk storage::ledger storage::model storage::parquet \
           storage::store storage::wal",
         ),
         ("src", "exit", "storage::store"),
@@ -129,13 +130,14 @@ mod rules {
                 "src/cli/error.rs",
                 "exporters/src/azure_tables/client.rs",
                 "exporters/src/kafka/registry.rs",
+                "src/secrets/vault.rs",
             ],
         ),
         ("arrow_avro::", &["exporters/src/kafka/"]),
         ("axum::", &["src/http/", "src/devnet/server.rs"]),
         ("rdkafka::", &["exporters/src/kafka/"]),
         ("scylla::client", &["exporters/src/scylla/"]),
-        ("azure_identity::", &["exporters/src/azure_tables/"]),
+        ("azure_identity::", &["exporters/src/azure_tables/", "src/secrets/vault.rs"]),
         ("tokio::spawn", &["src/supervisor.rs"]),
         ("spawn_blocking", &["src/supervisor.rs"]),
         ("indicatif::", &["src/cli/"]),

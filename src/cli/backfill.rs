@@ -96,6 +96,7 @@ async fn configuration(args: &BackfillArgs) -> Result<Config, CommandError> {
     if let Some(window) = args.window {
         config.chain.iter_mut().for_each(|chain| chain.window = window);
     }
+    start::need_keys(&config).await?;
     Ok(config)
 }
 
@@ -114,6 +115,8 @@ async fn plain(args: &BackfillArgs) -> Result<Config, CommandError> {
         disk: DiskConfig::default(),
         chain: vec![chain],
         exporter: Vec::new(),
+        vault: None,
+        secrets: crate::secrets::Secrets::default(),
     })
 }
 

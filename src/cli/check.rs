@@ -10,7 +10,7 @@ use crate::rpc::{Keyring, Plan, Pool};
 
 use super::args::CheckArgs;
 use super::error::CommandError;
-use super::{costs, output};
+use super::{costs, output, start};
 
 /// What was found of a chain.
 #[derive(Serialize)]
@@ -36,7 +36,8 @@ struct KeyReport {
 
 pub(super) async fn run(args: CheckArgs) -> Result<Exit, CommandError> {
     let config = Config::load(&args.config, std::env::vars())?;
-    let keyring = Keyring::new(None);
+    start::need_keys(&config).await?;
+    let keyring = Keyring::new(None, config.secrets.clone());
     let mut is_good = true;
     for chain in &config.chain {
         let report = check_chain(chain, &keyring).await?;

@@ -39,7 +39,7 @@ pub(super) async fn dry_run(
     }
     let stopped = stopped.ok();
     let ledger = stopped.as_ref().map(|node| node.data_dir.ledger().clone());
-    let keyring = Keyring::new(ledger);
+    let keyring = Keyring::new(ledger, config.secrets.clone());
     let pool = Pool::new(&chain.name, &chain.provider, &keyring).map_err(NodeError::from)?;
     let source = Source::new(pool, chain.verify);
     source.check_chain_id(chain.chain_id).await.map_err(CommandError::Chain)?;

@@ -35,6 +35,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, CommandError> {
         disk: DiskConfig::default(),
         chain: Vec::new(),
         exporter: Vec::new(),
+        vault: None,
+        secrets: crate::secrets::Secrets::default(),
     };
     config.http.check()?;
     let devnet = DevNode::new(DevnetConfig {

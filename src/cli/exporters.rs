@@ -199,7 +199,8 @@ async fn check(args: ExporterCheckArgs) -> Result<Exit, CommandError> {
             tables: exporter.tables(),
         };
         let (name, kind) = (&exporter.name, &exporter.kind);
-        let sink = headwater_exporters::build(name, kind, exporter.settings.clone(), &scope)
+        let sink = exporter
+            .sink(exporter.settings.clone(), &scope, &config.secrets)
             .map_err(NodeError::from)?;
         let answer = match sink.missing().await {
             Ok(missing) if args.apply => sink.check().await.map(|()| missing),

@@ -9,18 +9,23 @@ use crate::exit::Exit;
 use crate::http::Server;
 use crate::node::{Node, NodeError};
 use crate::query::QueryConfig;
+use crate::secrets::Secrets;
 use crate::supervisor::{Supervisor, signalled};
 
 use super::args::RunArgs;
 use super::error::CommandError;
-use super::start::{ask_chain_id, listen, open, plain_chain, serve};
+use super::start::{ask_chain_id, fetch_keys, listen, plain_chain, serve};
 
 pub(super) async fn run(args: RunArgs) -> Result<Exit, CommandError> {
     let (config, node, server) = if let Some(path) = &args.config {
         let mut config = Config::load(path, std::env::vars())?;
         config.http.listen = args.listen.unwrap_or(config.http.listen);
         config.http.allow_remote |= args.allow_remote;
-        let (node, server) = open(&config).await?;
+        let server = listen(config.http).await?;
+        if !wait_for_keys(&config, &server).await? {
+            return Ok(Exit::Success);
+        }
+        let node = Node::open(&config)?;
         (config, node, server)
     } else {
         let http = HttpConfig {
@@ -39,6 +44,27 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit, CommandError> {
     let until = async { Ok(signalled().await?) };
     serve(&config, node, server, Supervisor::default(), until).await?;
     Ok(Exit::Success)
+}
+
+/// Waits until the vault gives the providers' keys; `false` when a signal came first.
+async fn wait_for_keys(config: &Config, server: &Server) -> Result<bool, CommandError> {
+    if config.keys_of_vault().is_empty() {
+        return Ok(true);
+    }
+    let data_dir = DataDir::open(&config.data_dir).map_err(NodeError::from)?;
+    let _announced = server.announce(data_dir.path())?;
+    let problem = watch::Sender::new("the key vault is asked for the providers' keys".to_owned());
+    tokio::select! {
+        () = fetch_keys(config, &problem) => Ok(true),
+        served = server.waiting(problem.subscribe()) => {
+            served?;
+            Ok(false)
+        }
+        signal = signalled() => {
+            signal?;
+            Ok(false)
+        }
+    }
 }
 
 /// A configuration from flags alone: the provider is asked until it answers, or until a signal.
@@ -76,5 +102,7 @@ async fn from_flags(
         disk: DiskConfig::default(),
         chain: vec![chain],
         exporter: Vec::new(),
+        vault: None,
+        secrets: Secrets::default(),
     }))
 }

@@ -14,7 +14,7 @@ use crate::config::{Config, HttpConfig};
 use crate::http::{HttpError, Server};
 use crate::node::{Node, NodeError};
 use crate::rpc::{Cause, Keyring, Pool, ProviderConfig};
-use crate::secrets::AdminToken;
+use crate::secrets::{AdminToken, Secrets};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
 
@@ -85,7 +85,8 @@ pub(super) async fn ask_chain_id(
 ) -> Result<u64, CommandError> {
     let name: ChainName = plain_chain(url, 0, None)?.name;
     let provider = ProviderConfig::plain("rpc", url);
-    let pool = Pool::new(&name, &[provider], &Keyring::new(None)).map_err(NodeError::from)?;
+    let pool = Pool::new(&name, &[provider], &Keyring::new(None, Secrets::default()))
+        .map_err(NodeError::from)?;
     let shown = without_path(url);
     let source = Source::new(pool.clone(), Depth::default());
     let mut failures = 0;
@@ -106,6 +107,31 @@ pub(super) async fn ask_chain_id(
         }
         problem.send_replace(format!("the provider does not answer yet: {error}"));
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Fetches the providers' keys from the vault, or says why that is not possible.
+pub(super) async fn need_keys(config: &Config) -> Result<(), CommandError> {
+    for reference in config.keys_of_vault() {
+        config.secrets.fetch(&reference, false).await?;
+    }
+    Ok(())
+}
+
+/// Fetches the providers' keys from the vault, again and again; `problem` is told why it waits.
+pub(super) async fn fetch_keys(config: &Config, problem: &watch::Sender<String>) {
+    for reference in config.keys_of_vault() {
+        let mut failures = 0_u32;
+        while let Err(error) = config.secrets.fetch(&reference, false).await {
+            if failures == 0 {
+                tracing::warn!(%error, "the providers' keys are waited for");
+            }
+            problem.send_replace(format!("the providers' keys are waited for: {error}"));
+            failures += 1;
+            // What somebody must mend is looked at less often.
+            let most = if error.is_refused() { 30 } else { 10 };
+            tokio::time::sleep(PAUSE.saturating_mul((1 << failures.min(5)).min(most))).await;
+        }
     }
 }
 

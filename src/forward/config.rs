@@ -1,11 +1,16 @@
 //! `[[exporter]]`: what goes where.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use headwater_exporters::encode::Filter;
-use headwater_exporters::tables_of;
+use headwater_exporters::{BuildError, Exporter, Scope, tables_of};
 use headwater_storage::model::{Address, B256, ChainName, Lane};
 use headwater_storage::tables::Table;
+
+use crate::secrets::{Secrets, names_vault};
+
+use super::renewed::Renewed;
 
 /// `[[exporter]]`: the common keys; the others are the kind's.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -88,6 +93,21 @@ impl ExporterConfig {
     /// The contracts and topics that are wanted.
     pub fn filter(&self) -> Filter {
         Filter { addresses: self.addresses.clone(), topics: self.topics.clone() }
+    }
+
+    /// Its sink; one whose keys are secrets of a vault is made when they can be had.
+    pub fn sink(
+        &self,
+        settings: toml::Table,
+        scope: &Scope,
+        secrets: &Secrets,
+    ) -> Result<Arc<dyn Exporter>, BuildError> {
+        let (name, kind) = (&self.name, &self.kind);
+        if settings.values().any(names_vault) {
+            let of = (name.as_str(), kind.as_str());
+            return Ok(Arc::new(Renewed::new(of, settings, scope.clone(), secrets.clone())));
+        }
+        headwater_exporters::build(name, kind, settings, scope)
     }
 
     /// Whether a chain is wanted.

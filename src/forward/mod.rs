@@ -5,6 +5,7 @@ mod cut;
 mod export;
 mod order;
 mod parked;
+mod renewed;
 mod resume;
 mod run;
 mod send;

@@ -33,8 +33,9 @@ const BEHIND_MAX: u64 = 2;
 pub struct Endpoint {
     name: String,
     provider: String,
-    url: SecretString,
-    ws_url: Option<SecretString>,
+    /// `{key}` stands for the key.
+    url: String,
+    ws_url: Option<String>,
     key: Arc<Key>,
     client: Client,
     answer_bytes_max: usize,
@@ -82,7 +83,7 @@ pub struct EndpointStatus {
 }
 
 impl Endpoint {
-    /// An endpoint; the key's value replaces `{key}` in the URL.
+    /// An endpoint; the key's value replaces `{key}` in the URL, when it is asked.
     pub(super) fn new(
         config: &ProviderConfig,
         name: String,
@@ -90,15 +91,11 @@ impl Endpoint {
         can: Arc<Capabilities>,
         client: Client,
     ) -> Endpoint {
-        let with_key = |url: &str| match key.secret() {
-            Some(secret) => SecretString::from(url.replace("{key}", secret.expose_secret())),
-            None => SecretString::from(url.to_owned()),
-        };
         Endpoint {
             name,
             provider: config.name.clone(),
-            url: with_key(&config.url),
-            ws_url: config.ws_url.as_deref().map(with_key),
+            url: config.url.clone(),
+            ws_url: config.ws_url.clone(),
             behind: AtomicU64::new(0),
             key,
             client,
@@ -126,9 +123,16 @@ impl Endpoint {
         &self.key
     }
 
+    fn with_key(&self, url: &str) -> SecretString {
+        match self.key.secret() {
+            Some(secret) => SecretString::from(url.replace("{key}", secret.expose_secret())),
+            None => SecretString::from(url.to_owned()),
+        }
+    }
+
     /// Where it announces new heads.
     pub(super) fn announcer(&self) -> Option<Announcer> {
-        let url = self.ws_url.clone()?;
+        let url = self.with_key(self.ws_url.as_deref()?);
         Some(Announcer { name: self.name.clone(), url, key: self.key.clone() })
     }
 
@@ -243,7 +247,7 @@ impl Endpoint {
         if let Some(key) = self.key.secret().filter(|key| !key.expose_secret().is_empty()) {
             reason = reason.replace(key.expose_secret(), "***");
         }
-        reason = reason.replace(self.url.expose_secret(), "<url>");
+        reason = reason.replace(self.with_key(&self.url).expose_secret(), "<url>");
         RpcError { provider: self.name.clone(), method, cause, reason }
     }
 
@@ -259,6 +263,9 @@ impl Endpoint {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).failed(&cause, clock::now());
         if matches!(error.cause, Cause::Throttled { .. }) {
             self.key.gate().throttled();
+        }
+        if error.cause == Cause::Refused {
+            self.key.refused();
         }
         let text = error.to_string();
         metrics::rpc_failure(&self.name, error.method, error.cause.as_str());
@@ -315,7 +322,7 @@ impl Endpoint {
         };
         let mut response = self
             .client
-            .post(self.url.expose_secret())
+            .post(self.with_key(&self.url).expose_secret())
             .header("content-type", "application/json")
             .body(body)
             .send()

@@ -117,7 +117,10 @@ mod tests {
         };
         let providers: Vec<ProviderConfig> = presets.iter().map(provider).collect();
         let name = "ethereum".parse().unwrap();
-        Plan::of(&Pool::new(&name, &providers, &Keyring::new(None)).unwrap())
+        Plan::of(
+            &Pool::new(&name, &providers, &Keyring::new(None, crate::secrets::Secrets::default()))
+                .unwrap(),
+        )
     }
 
     #[test]

@@ -19,6 +19,11 @@ pub fn expand(reference: &str) -> Vec<String> {
     range.unwrap_or_else(|| vec![reference.to_owned()])
 }
 
+/// Whether a text is a reference to a secret.
+pub fn is_reference(text: &str) -> bool {
+    text.starts_with("env:") || text.starts_with("file:") || text.starts_with("vault:")
+}
+
 /// What a reference is called where it is shown: the variable, or the file without its folders.
 pub fn label(reference: &str) -> &str {
     let (_, name) = reference.split_once(':').unwrap_or(("", reference));

@@ -39,7 +39,7 @@ impl AdminToken {
 
     /// The token in a file.
     pub fn read(path: &Path) -> Result<AdminToken, SecretError> {
-        let token = super::resolve(&format!("file:{}", path.display()))?;
+        let token = super::store::resolve(&format!("file:{}", path.display()))?;
         // An empty file would let everybody in.
         if token.expose_secret().is_empty() {
             let source = std::io::ErrorKind::UnexpectedEof.into();

@@ -32,7 +32,9 @@ pub(super) fn failure(
     let text = format!("{status} {code} {words}").trim().to_owned();
     Some(match (status, code) {
         (200..300, _) => return None,
-        (401 | 403, _) => Failure::Refused(format!("{text}{}", fix(code, words))),
+        (401 | 403, _) | (400, "InvalidAuthenticationInfo") => {
+            Failure::Refused(format!("{text}{}", fix(code, words)))
+        }
         (404, "TableNotFound") => Failure::NoTable(text),
         (404, "ResourceNotFound" | "EntityNotFound") => Failure::NoEntity(text),
         (412, _) | (409, "EntityAlreadyExists" | "TableAlreadyExists") => Failure::Conflict,

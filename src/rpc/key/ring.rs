@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use headwater_storage::ledger::{Ledger, LedgerError};
@@ -11,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
 use crate::clock;
-use crate::secrets::{self, SecretError};
+use crate::secrets::{SecretError, Secrets, is_of_vault};
 use crate::supervisor::{Shutdown, on_cpu};
 
 use super::super::config::{Limits, ProviderConfig};
@@ -22,6 +23,8 @@ use super::{CostTable, Gate, MeterStatus, Pass, Preset, SpendError, Window};
 
 /// How often the ledger is told of what was called, besides leases.
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
+/// How often keys of a vault are looked at that are old or were refused.
+const RENEW_EVERY: Duration = Duration::from_secs(15);
 /// How long the ledger remembers what keys were used for.
 const KEEP_SECS: u64 = 62 * 86_400;
 /// Workers of a key without a name: an own node.
@@ -30,7 +33,10 @@ const WORKERS_MAX: usize = 64;
 /// One key of a provider, or a provider that needs none.
 pub struct Key {
     name: String,
-    secret: Option<SecretString>,
+    /// Another one, when the vault has another one.
+    secret: RwLock<Option<SecretString>>,
+    /// The provider refused it.
+    is_refused: AtomicBool,
     terms: Terms,
     costs: CostTable,
     meter: Arc<Meter>,
@@ -87,14 +93,15 @@ pub enum KeyringError {
 /// All keys of the process.
 pub struct Keyring {
     ledger: Option<Arc<Ledger>>,
+    secrets: Secrets,
     keys: Mutex<BTreeMap<String, Arc<Key>>>,
     freed: Arc<Notify>,
 }
 
 impl Keyring {
     /// Keys whose use is in a ledger; without one it is counted in memory alone.
-    pub fn new(ledger: Option<Arc<Ledger>>) -> Arc<Keyring> {
-        Arc::new(Keyring { ledger, keys: Mutex::default(), freed: Arc::default() })
+    pub fn new(ledger: Option<Arc<Ledger>>, secrets: Secrets) -> Arc<Keyring> {
+        Arc::new(Keyring { ledger, secrets, keys: Mutex::default(), freed: Arc::default() })
     }
 
     /// Told when a worker leaves a key.
@@ -133,20 +140,21 @@ impl Keyring {
             (day, None) => (day, limits.day),
         };
         let costs = CostTable::new(provider.preset, &provider.costs);
-        let secret = reference.map(secrets::resolve).transpose()?;
+        let secret = reference.map(|text| self.secrets.resolve(text)).transpose()?;
         if let Some(value) = secret.as_ref().map(ExposeSecret::expose_secret) {
             if value.is_empty() {
                 return Err(KeyringError::Empty { key: name });
             }
             let is_same = |key: &&Arc<Key>| {
-                key.secret.as_ref().is_some_and(|secret| secret.expose_secret() == value)
+                key.secret().is_some_and(|secret| secret.expose_secret() == value)
             };
             if let Some(other) = keys.values().find(is_same) {
                 return Err(KeyringError::Same { key: name, other: other.name.clone() });
             }
         }
         let key = Arc::new(Key {
-            secret,
+            secret: RwLock::new(secret),
+            is_refused: AtomicBool::new(false),
             meter: Arc::new(Meter::new(name.clone(), &costs, quota, window, self.ledger.clone())?),
             pacer: match &self.ledger {
                 Some(_) => Pacer::after_restart(limits.per_second),
@@ -164,6 +172,23 @@ impl Keyring {
     fn all(&self) -> Vec<Arc<Key>> {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         keys.values().cloned().collect()
+    }
+
+    /// Keeps keys of a vault up to date until shutdown.
+    pub async fn renew(self: Arc<Keyring>, mut shutdown: Shutdown) -> Result<(), std::io::Error> {
+        while !shutdown.is_requested() {
+            tokio::select! {
+                () = tokio::time::sleep(RENEW_EVERY) => {}
+                () = shutdown.requested() => return Ok(()),
+            }
+            for key in self.all() {
+                tokio::select! {
+                    () = key.renew(&self.secrets) => {}
+                    () = shutdown.requested() => return Ok(()),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the ledger up to date until shutdown, then gives back what was leased and not used.
@@ -199,8 +224,33 @@ impl Key {
     }
 
     /// Its value.
-    pub(in crate::rpc) fn secret(&self) -> Option<&SecretString> {
-        self.secret.as_ref()
+    pub(in crate::rpc) fn secret(&self) -> Option<SecretString> {
+        self.secret.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The provider refuses it: the vault may have another one.
+    pub(in crate::rpc) fn refused(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the vault again where the key is old, or was refused.
+    async fn renew(&self, secrets: &Secrets) {
+        let is_refused = self.is_refused.swap(false, Ordering::Relaxed);
+        if !is_of_vault(&self.name) || !(is_refused || secrets.is_old(&self.name)) {
+            return;
+        }
+        match secrets.fetch(&self.name, true).await {
+            Ok(value) => {
+                let is_same =
+                    self.secret().is_some_and(|old| old.expose_secret() == value.expose_secret());
+                if !is_same {
+                    tracing::info!(key = self.name, "the key vault has another key");
+                    let mut secret = self.secret.write().unwrap_or_else(PoisonError::into_inner);
+                    *secret = Some(value);
+                }
+            }
+            Err(error) => tracing::warn!(key = self.name, %error, "the key stays as it is"),
+        }
     }
 
     /// Counts calls before they are made, and waits until their pace allows them; gives the units.
@@ -299,7 +349,7 @@ mod tests {
             format!("file:{}", path.display())
         };
         let (one, same, empty) = (file("one", "k1"), file("same", "k1\n"), file("empty", "\n"));
-        let ring = Keyring::new(None);
+        let ring = Keyring::new(None, Secrets::default());
         let (ethereum, base): (ChainName, ChainName) =
             ("ethereum".parse().unwrap(), "base".parse().unwrap());
         let provider = ProviderConfig::plain("p", "http://127.0.0.1:1/{key}");
