@@ -395,4 +395,17 @@ mod tests {
         refused("name = \"ethereum\"", "name = \"Ethereum!\"", "no chain name");
         refused("start = 17000000", "start = \"soon\"", "block number");
     }
+
+    #[test]
+    fn a_reference_to_a_vault_needs_its_section() {
+        let text = GOOD.replace("env:INFURA_KEY", "vault:infura-1-3");
+        let error = parse_with(&text, &[]).unwrap_err().to_string();
+        assert!(error.contains("`vault:infura-1` needs a section [vault]"), "{error}");
+        let vault = "\n[vault]\nurl = \"https://name.vault.azure.net\"\nmanaged_identity = true\n";
+        let config = parse_with(&format!("{text}{vault}"), &[]).unwrap();
+        assert_eq!(config.keys_of_vault(), ["vault:infura-1", "vault:infura-2", "vault:infura-3"]);
+        let text = GOOD.replace("brokers =", "transactional_id = \"vault:id\"\n        brokers =");
+        let error = parse_with(&text, &[]).unwrap_err().to_string();
+        assert!(error.contains("of `lake`") && error.contains("[vault]"), "{error}");
+    }
 }

@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
-# End-to-end proofs against real servers, started without Docker: Kafka, Cassandra, anvil, go-ethereum, DuckDB and
-# pyarrow, and a disk of its own that is filled.
-# usage: test.sh [kafka|kafka-avro|scylla|anvil|geth|parts|disk]...     all by default
+# End-to-end proofs against real servers, started without Docker: Kafka, Cassandra, Azurite, a key vault,
+# anvil, go-ethereum, DuckDB and pyarrow, and a disk of its own that is filled.
+# usage: test.sh [kafka|kafka-avro|scylla|azure-tables|keyvault|anvil|geth|parts|disk]...     all by default
 #   HEADWATER_SERVERS=DIR keeps the installed servers between runs (several minutes to install; Java 17, Node, Go, Python)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 w=${HEADWATER_SERVERS:-$(mktemp -d)}
 mkdir -p "$w"
-[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla anvil geth
+[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla azure-tables keyvault anvil geth
 cargo build --release
 export HEADWATER=${HEADWATER:-$PWD/target/release/headwater}
 if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
-"$w/py/bin/pip" install -q 'confluent-kafka[avro,schemaregistry]==2.16.1' cassandra-driver==3.30.1 duckdb pyarrow
+"$w/py/bin/pip" install -q 'confluent-kafka[avro,schemaregistry]==2.16.1' cassandra-driver==3.30.1 azure-data-tables==12.7.0 duckdb pyarrow
 cleanup() {
   bash "$here/kafka/server.sh" stop "$w/kafka" > /dev/null 2>&1 || true
   bash "$here/schema-registry/server.sh" stop "$w/registry" > /dev/null 2>&1 || true
   for cassandra in cassandra cassandra-tls cassandra-cluster/one cassandra-cluster/three; do
     if [ -d "$w/$cassandra" ]; then bash "$here/cassandra/server.sh" kill "$w/$cassandra" > /dev/null 2>&1 || true; fi
   done
+  bash "$here/azurite/server.sh" kill "$w/azurite" > /dev/null 2>&1 || true
+  bash "$here/keyvault/server.sh" kill "$w/keyvault" > /dev/null 2>&1 || true
   for client in anvil geth; do
     if [ -d "$w/$client" ]; then EVM_CLIENT=$client bash "$here/evm/server.sh" stop "$w/$client" || true; fi
   done
@@ -49,6 +51,14 @@ for proof in "$@"; do
       "$w/py/bin/python" "$here/prove/scylla_refusals.py" "$w/cassandra-tls"
       bash "$here/cassandra/server.sh" stop "$w/cassandra-tls"
       "$w/py/bin/python" "$here/prove/scylla_cluster.py" "$w/cassandra-cluster" ;;
+    azure-tables)
+      AZURITE_MODE=memory bash "$here/azurite/server.sh" start "$w/azurite"
+      HEADWATER_AZURE_TABLES=http://127.0.0.1:10002/devstoreaccount1 cargo test -p headwater-exporters --test exporters azure_tables
+      bash "$here/azurite/server.sh" stop "$w/azurite"
+      "$w/py/bin/python" "$here/prove/azure_tables.py" "$w/azurite" "$w/keyvault" "${HEADWATER_ENDS:-12}" ;;
+    keyvault)
+      bash "$here/azurite/server.sh" install "$w/azurite"
+      "$w/py/bin/python" "$here/prove/keyvault.py" "$w/keyvault" "$w/azurite" ;;
     anvil | geth)
       export EVM_CLIENT=$proof
       bash "$here/evm/server.sh" install "$w/$proof"

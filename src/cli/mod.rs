@@ -34,8 +34,12 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
         args.command,
         Command::Demo(_) | Command::Run(_) | Command::Backfill(_) | Command::Devnet(_)
     );
-    // The CQL driver tells of a dead cluster four times a second; the exporter says it once.
-    let filter = if quiet { "warn,scylla=off" } else { "info,datafusion=warn,scylla=off" };
+    // Drivers tell of every try; the exporter or the key says once what is wrong.
+    let filter = if quiet {
+        "warn,scylla=off,azure=off,typespec=off"
+    } else {
+        "info,datafusion=warn,scylla=off,azure=off,typespec=off"
+    };
     logging::start(args.log_format, filter);
     match args.command {
         Command::Demo(args) => demo::run(args).await,

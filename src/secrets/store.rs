@@ -123,3 +123,36 @@ impl Secrets {
         Ok(filled)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(text: &str) -> toml::Table {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_reference_to_a_vault_is_found_wherever_it_stands() {
+        let named = |text: &str| table(text).values().any(names_vault);
+        assert!(named("key = \"vault:a\""));
+        assert!(named("settings = { \"sasl.password\" = \"vault:b\" }"));
+        assert!(!named("key = \"env:A\"\nsettings = { a = \"file:/b\" }\nnodes = [\"a:1\"]"));
+    }
+
+    #[tokio::test]
+    async fn settings_are_filled_from_files_and_say_what_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "hidden\n").unwrap();
+        let settings =
+            table(&format!("a = \"file:{0}\"\nb = {{ c = \"file:{0}\" }}\nd = 7", path.display()));
+        let secrets = Secrets::default();
+        let filled = secrets.fill(&settings, false).await.unwrap();
+        assert_eq!(filled, table("a = \"hidden\"\nb = { c = \"hidden\" }\nd = 7"));
+        let error = secrets.fill(&table("a = \"vault:x\""), false).await.unwrap_err();
+        assert!(error.is_refused() && error.to_string().contains("[vault]"), "{error}");
+        let error = secrets.resolve("vault:x").unwrap_err();
+        assert!(error.to_string().contains("[vault]"), "{error}");
+    }
+}

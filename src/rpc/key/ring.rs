@@ -249,7 +249,11 @@ impl Key {
                     *secret = Some(value);
                 }
             }
-            Err(error) => tracing::warn!(key = self.name, %error, "the key stays as it is"),
+            Err(error) if is_refused => {
+                tracing::warn!(key = self.name, %error, "the key that was refused stays");
+                self.refused();
+            }
+            Err(error) => tracing::debug!(key = self.name, %error, "the key stays as it is"),
         }
     }
 
