@@ -160,7 +160,7 @@ impl Config {
         if let (Some(reference), None) = (config.reference_to_vault(), &config.vault) {
             return Err(ConfigError::Value {
                 origin,
-                reason: format!("`{reference}` needs a section [vault] with its `url`"),
+                reason: format!("{reference} needs a section [vault] with its `url`"),
             });
         }
         let opened = Secrets::open(config.vault.as_ref());
@@ -213,11 +213,14 @@ impl Config {
     }
 
     fn reference_to_vault(&self) -> Option<String> {
-        let of_key = self.keys_of_vault().into_iter().next();
+        let keys = self.keys_of_vault();
+        let of_key = keys.first().map(|reference| format!("`{reference}`"));
         let is_vaults =
             |exporter: &&ExporterConfig| exporter.settings.values().any(secrets::names_vault);
         let of_exporter = || self.exporter.iter().find(is_vaults);
-        of_key.or_else(|| of_exporter().map(|exporter| format!("vault:.. of `{}`", exporter.name)))
+        of_key.or_else(|| {
+            of_exporter().map(|exporter| format!("`vault:` in exporter `{}`", exporter.name))
+        })
     }
 
     /// Values of exporters' keys may be references to secrets; those of a vault are looked up when
@@ -406,6 +409,6 @@ mod tests {
         assert_eq!(config.keys_of_vault(), ["vault:infura-1", "vault:infura-2", "vault:infura-3"]);
         let text = GOOD.replace("brokers =", "transactional_id = \"vault:id\"\n        brokers =");
         let error = parse_with(&text, &[]).unwrap_err().to_string();
-        assert!(error.contains("of `lake`") && error.contains("[vault]"), "{error}");
+        assert!(error.contains("exporter `lake`") && error.contains("[vault]"), "{error}");
     }
 }

@@ -1,7 +1,6 @@
 //! Rows of a batch as values of CQL, in the server's own bytes (native protocol v4, section 6).
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Field, Int64Type, TimestampMicrosecondType};
@@ -53,18 +52,26 @@ impl BoundRow {
 
     /// Its columns: `None` where not set.
     pub(super) fn values(&self) -> impl Iterator<Item = Option<&[u8]>> {
-        let mut rest = self.cells.as_slice();
-        std::iter::from_fn(move || {
-            let (length, after) = rest.split_first_chunk::<4>()?;
-            let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
-                rest = after;
-                return Some(None);
-            };
-            let (value, after) = after.split_at_checked(length)?;
-            rest = after;
-            Some(Some(value))
-        })
+        sizes(&self.cells)
     }
+}
+
+/// Values that have their lengths before them; `None` for a negative one.
+fn sizes(mut rest: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    std::iter::from_fn(move || {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            rest = after;
+            return Some(None);
+        };
+        let (value, after) = after.split_at_checked(length)?;
+        rest = after;
+        Some(Some(value))
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", const_hex::encode(bytes))
 }
 
 impl SerializeRow for BoundRow {
@@ -308,10 +315,10 @@ fn shown(kind: Kind, value: &[u8]) -> serde_json::Value {
             value.strip_prefix(&[0]).filter(|rest| rest.len() == 32).unwrap_or(value),
         )
         .map_or(serde_json::Value::Null, |number| number.to_string().into()),
-        Kind::Blob | Kind::Blobs => {
-            let mut text = String::from("0x");
-            let _infallible = write!(text, "{}", const_hex::encode(value));
-            text.into()
+        Kind::Blob => hex(value).into(),
+        Kind::Blobs => {
+            let (_, items) = value.split_at_checked(4).unwrap_or_default();
+            sizes(items).flatten().map(|item| serde_json::Value::from(hex(item))).collect()
         }
     }
 }
