@@ -191,6 +191,7 @@ impl Node {
                     tables: exporter.tables(),
                     lanes: exporter.lanes(),
                     filter: exporter.filter(),
+                    is_final_only: exporter.finalized,
                     begin: exporter.start,
                     status,
                 });

@@ -28,6 +28,9 @@ pub struct ExporterConfig {
     /// Where a sink begins that has nothing yet.
     #[serde(default)]
     pub start: Begin,
+    /// Only what can no longer be taken back: no block that a reorg took, and none twice.
+    #[serde(default)]
+    pub finalized: bool,
     /// Contracts whose logs and transactions go; all by default.
     #[serde(default)]
     pub addresses: BTreeSet<Address>,

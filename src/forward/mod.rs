@@ -3,6 +3,7 @@
 mod config;
 mod cut;
 mod export;
+mod finality;
 mod order;
 mod parked;
 mod renewed;

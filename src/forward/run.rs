@@ -16,6 +16,7 @@ use crate::telemetry::metrics;
 
 use super::config::Begin;
 use super::cut::{Position, cut};
+use super::finality;
 use super::order::{Hearing, Order, Ordered, before_block};
 use super::resume::{Resumed, is_ours, mark_at, resume};
 use super::send::RETRY_FIRST;
@@ -49,6 +50,8 @@ pub struct Runner {
     pub lanes: Vec<Lane>,
     /// Contracts and topics that go.
     pub filter: Filter,
+    /// Only what can no longer be taken back goes.
+    pub is_final_only: bool,
     /// Where it begins.
     pub begin: Begin,
     /// How it stands.
@@ -165,7 +168,11 @@ impl Runner {
         is_connected: &mut bool,
     ) -> Result<Result<(), Ordered>, ForwardError> {
         let (exported, intent) = (cursor.exported, cursor.intent);
-        let position = Position { exported, intent, durable: *durable.borrow_and_update() };
+        let mut readable = *durable.borrow_and_update();
+        if self.is_final_only {
+            readable = finality::decided(&self.chain, readable);
+        }
+        let position = Position { exported, intent, durable: readable };
         let log = self.chain.log();
         let before = Lsn(log.first().0.saturating_sub(1));
         if exported < before {
@@ -251,7 +258,7 @@ impl Runner {
     async fn read(&self, cursor: &Cursor, last: Lsn) -> Result<Batch, StoreError> {
         let (chain, lanes) = (self.chain.clone(), self.lanes.clone());
         let (first, generation) = (cursor.exported.next(), cursor.generation);
-        let first_block = self.begin.first_block();
+        let (first_block, is_final_only) = (self.begin.first_block(), self.is_final_only);
         let read = on_cpu(move || {
             let upto = mark_at(&chain, last, generation)?;
             let (mut events, mut left_out) = (Vec::new(), 0);
@@ -261,6 +268,9 @@ impl Runner {
                     left_out += 1;
                     continue;
                 };
+                if is_final_only && !finality::stands(&chain, &event.head)? {
+                    continue;
+                }
                 if lanes.contains(&event.head.lane) && event.head.block.number >= first_block {
                     left_out += u64::from(event.block.is_none() && event.head.op != Op::Finalized);
                     events.push(event);

@@ -8,7 +8,9 @@ use std::process::Output;
 use headwater::devnet::DevnetConfig;
 use serde_json::Value;
 
-use crate::harness::{Appliance, Chain, canonical, config, file_sink, fold, nobody, program};
+use crate::harness::{
+    Appliance, Chain, canonical, config, file_sink, fold, nobody, program, until,
+};
 
 fn command(arguments: &[&str], data: &Path) -> Output {
     let mut command = program();
@@ -175,6 +177,42 @@ async fn parked_rows_are_listed_replayed_and_dropped_and_never_undo_a_reorg() {
     expected.remove(&0);
     assert_eq!(fold(&sink), expected, "all but the one that was dropped; no orphan came back");
     assert_eq!(exporters(&["parked", "file"], &data)["parked"].as_array().unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_wants_only_what_is_final_sees_no_reorg_and_every_block_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = folder.path().join("sink.ndjson");
+    let mut chain = chain();
+    chain.node.mine(10).unwrap();
+    let (url, _) = chain.provider().await;
+    let sinks = format!("{}finalized = true\n", file_sink(&sink));
+    let config = config(folder.path(), &[url], &sinks);
+    let mut appliance = Appliance::start(&config).await;
+    for turn in 0..8 {
+        appliance.follows(&chain).await;
+        chain.node.reorg(1 + turn % 7).unwrap();
+        appliance.follows(&chain).await;
+        chain.node.mine(5).unwrap();
+        if turn == 4 {
+            drop(appliance);
+            appliance = Appliance::start(&config).await;
+        }
+    }
+    appliance.follows(&chain).await;
+    let last = chain.node.finalized();
+    let blocks = || {
+        let rows = lines(&sink).into_iter().filter(|row| row["table"] == "blocks");
+        rows.map(|row| (row["row"]["block_number"].as_u64().unwrap(), row["event_id"].to_string()))
+            .collect::<BTreeSet<_>>()
+    };
+    until("all that is final", async || (blocks().len() as u64 == last + 1).then_some(())).await;
+    assert!(lines(&sink).iter().all(|row| row["op"] != "reverted"), "nothing is taken back");
+    let numbers: Vec<u64> = blocks().into_iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, (0..=last).collect::<Vec<u64>>(), "each once, none that is not final");
+    let expected: BTreeSet<_> =
+        canonical(&chain).into_iter().filter(|(number, _)| *number <= last).collect();
+    assert_eq!(fold(&sink).into_iter().collect::<BTreeSet<_>>(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

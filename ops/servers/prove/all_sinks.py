@@ -1,0 +1,199 @@
+"""All sinks at once on real blocks: Kafka (exactly once), Cassandra and Azure Tables are killed, or hang, at random while the
+head is followed; capture never lags more than two seconds, the process stays below 512 MiB, and in the end all sinks hold the
+canonical chain. Then all are away while more blocks come, and drain at ten times the head's rate.
+
+usage: all_sinks.py WORK [MINUTES]    (in WORK: kafka, cassandra, azurite, each the WORKDIR of its ../*/server.sh)
+HEADWATER_CHAIN_DATA: the recorded blocks; without them a synthetic chain is followed.
+"""
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.data.tables import TableServiceClient
+from confluent_kafka import Consumer, TopicPartition
+
+from appliance import ROOT, Appliance, Program, configure, free_port, rpc, until
+from cql import connect, exporter_of, plain
+
+work = pathlib.Path(sys.argv[1])
+minutes = float(sys.argv[2]) if len(sys.argv) > 2 else 30
+servers = pathlib.Path(__file__).resolve().parents[1]
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+BLOCK_SECS = 2
+SETTINGS = {"kafka": [], "cassandra": ["SYNC=periodic"], "azurite": ["AZURITE_MODE=memory"]}
+NAMES = {"kafka": "kafka", "cassandra": "cql", "azurite": "tables"}
+
+
+def server(name, action):
+    subprocess.run(["env", *SETTINGS[name], "bash", servers / name / "server.sh", action, work / name], check=True, stdout=subprocess.DEVNULL)
+
+
+def azurite_pid():
+    return int((work / "azurite/azurite.pid").read_text())
+
+
+def away(name):
+    # What the emulator keeps in memory is gone with it: it hangs instead.
+    os.kill(azurite_pid(), signal.SIGSTOP) if name == "azurite" else server(name, "kill")
+
+
+def back(name):
+    os.kill(azurite_pid(), signal.SIGCONT) if name == "azurite" else server(name, "start")
+
+
+class Watch(threading.Thread):
+    """How long after the node has a block the appliance has it, and what memory it takes."""
+
+    def __init__(self, appliance, url):
+        super().__init__(daemon=True)
+        self.appliance, self.url = appliance, url
+        self.lags, self.rss, self.ended = [], 0, False
+
+    def run(self):
+        known, waiting = 0, {}
+        while not self.ended:
+            now = time.monotonic()
+            try:
+                number = int(rpc(self.url, "eth_blockNumber"), 16)
+                head = self.appliance.head()
+            except OSError:
+                continue
+            for block in range(known + 1, number + 1):
+                waiting[block] = now
+            known = max(known, number)
+            for block in [block for block in waiting if head and block <= head[0]]:
+                self.lags.append(time.monotonic() - waiting.pop(block))
+            status = pathlib.Path(f"/proc/{self.appliance.process.pid}/status").read_text()
+            self.rss = max(self.rss, int(status.split("VmRSS:")[1].split()[0]) // 1024)
+            time.sleep(0.05)
+
+
+def kafka_blocks(topic):
+    consumer = Consumer({"bootstrap.servers": "127.0.0.1:9092", "group.id": f"all-{time.time()}", "isolation.level": "read_committed",
+                         "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    standing, seen = {}, set()
+    while True:
+        message = consumer.poll(20)
+        assert message is not None, topic
+        if message.error():
+            break
+        headers = {name: value.decode() for name, value in message.headers()}
+        assert headers["event_id"] not in seen, "an event is there twice"
+        seen.add(headers["event_id"])
+        row = json.loads(message.value())
+        if headers["op"] == "applied":
+            standing[row["block_number"]] = row["block_hash"]
+        elif standing.get(row["block_number"]) == row["block_hash"]:
+            del standing[row["block_number"]]
+    consumer.close()
+    return standing
+
+
+def converged(appliance, run):
+    chain = appliance.hashes()
+    assert kafka_blocks(f"{run}.devnet.blocks") == chain, "Kafka"
+    session = connect("127.0.0.1")
+    rows = session.execute(f"SELECT block_number, block_hash, op FROM {run}.canonical")
+    assert {row["block_number"]: plain(row["block_hash"]) for row in rows if row["op"] == "applied"} == chain, "CQL"
+    counted = {}
+    for row in session.execute(f"SELECT block_hash FROM {run}.transaction_by_hash"):
+        counted[plain(row["block_hash"])] = counted.get(plain(row["block_hash"]), 0) + 1
+    wanted = {row["h"]: row["n"] for row in appliance.sql("select to_hex0x(block_hash) as h, count(*) as n from transactions group by 1")}
+    assert {block: counted.get(block, 0) for block in wanted} == wanted, "CQL: transactions"
+    service = TableServiceClient(endpoint="http://127.0.0.1:10002/devstoreaccount1", credential=AzureNamedKeyCredential("devstoreaccount1", KEY))
+    rows = service.get_table_client(f"{run}Canonical").list_entities()
+    assert {row["block_number"].value: row["block_hash"] for row in rows if row["op"] == "applied"} == chain, "Azure Tables"
+    print(f"all hold the same {len(chain)} blocks, {sum(wanted.values())} transactions")
+
+
+def main():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="headwater-all-"))
+    for name in SETTINGS:
+        server(name, "start")
+    run = f"all{int(time.time())}"
+    data = pathlib.Path(os.environ.get("HEADWATER_CHAIN_DATA", ROOT.parent / "shared/data")) / "rpc/ethereum"
+    replay = ["--replay", data] if data.is_dir() else ["--transactions", "150"]
+    print("blocks:", "recorded ones of mainnet" if data.is_dir() else "synthetic: no recorded chain data")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    node = Program(folder, "devnet", "devnet", "--listen", f"127.0.0.1:{port}", "--block-time", f"{BLOCK_SECS}s", "--finality", "16",
+                   "--reorg-every", "15", "--reorg-depth", "3", *replay)
+    os.environ["AZURE_TABLES_KEY"] = KEY
+    config = configure(folder, url, f"""[[exporter]]
+name = "kafka"
+kind = "kafka"
+brokers = ["127.0.0.1:9092"]
+prefix = "{run}."
+exactly_once = true
+[[exporter]]
+name = "cql"
+kind = "scylla"
+nodes = ["127.0.0.1:9042"]
+datacenter = "datacenter1"
+keyspace = "{run}"
+[[exporter]]
+name = "tables"
+kind = "azure_tables"
+account = "devstoreaccount1"
+endpoint = "http://127.0.0.1:10002/devstoreaccount1"
+prefix = "{run}"
+key = "env:AZURE_TABLES_KEY"
+""", part_blocks=50)
+    appliance = Appliance(folder, "--config", config)
+    states = lambda: {name: exporter_of(appliance, name) for name in NAMES.values()}
+    until("all sinks to run", lambda: all(view["state"] == "running" and view["lag"] < 10 for view in states().values()), 240)
+    watch = Watch(appliance, url)
+    watch.start()
+    end, outages = time.monotonic() + minutes * 60, 0
+    while time.monotonic() < end:
+        name = random.choice(list(SETTINGS))
+        away(name)
+        time.sleep(3 + random.random() * 12)
+        back(name)
+        outages += 1
+        time.sleep(random.random() * 8)
+    until("all to catch up", lambda: all(view["state"] == "running" and view["lag"] < 10 for view in states().values()), 300)
+    worst = max(watch.lags)
+    print(f"{minutes:g} minutes, {outages} outages: {len(watch.lags)} blocks, worst lag of the head {worst:.2f} s, RSS at most {watch.rss} MiB")
+
+    # All away; then the backlog drains.
+    for name in SETTINGS:
+        away(name)
+    start = appliance.head()[0]
+    until("a backlog", lambda: appliance.head()[0] > start + 60, 60 * BLOCK_SECS + 120)
+    before = {name: view["exported_lsn"] for name, view in states().items()}
+    for name in SETTINGS:
+        back(name)
+    began, drained = time.monotonic(), {}
+    while len(drained) < len(before) and time.monotonic() < began + 300:
+        for name, view in states().items():
+            if name not in drained and view["lag"] < 3:
+                drained[name] = (time.monotonic() - began, view["exported_lsn"] - before[name])
+        time.sleep(0.1)
+    for name, (seconds, records) in drained.items():
+        print(f"{name}: {records} records drained in {seconds:.1f} s after it was back: {records / seconds * BLOCK_SECS:.0f} times the head's rate, waits included")
+    assert len(drained) == len(before), f"not drained: {set(before) - set(drained)}"
+    watch.ended = True
+    node.kill()
+    until("the last blocks", lambda: all(view["lag"] == 0 for view in states().values()), 120)
+    time.sleep(1)
+    converged(appliance, run)
+    rss = watch.rss
+    appliance.terminate()
+    for name in SETTINGS:
+        server(name, "stop")
+    assert worst <= 2.0, f"the head lagged {worst:.2f} s"
+    assert rss <= 512, f"{rss} MiB"
+    print("OK")
+
+
+main()
