@@ -2,6 +2,8 @@
 //!
 //! `HEADWATER_CQL=127.0.0.1:9042`: the exporter against a bare loop over the driver with the same
 //! rows, grouped the same way, bound before the clock starts.
+//! `HEADWATER_KAFKA=127.0.0.1:9092`: records a second without compression, to be compared with
+//! librdkafka's `examples/rdkafka_performance -P` with as many records of the same mean size.
 //! `HEADWATER_AZURE_TABLES=http://127.0.0.1:10002/devstoreaccount1`: entities a second.
 #![expect(
     clippy::expect_used,
@@ -22,6 +24,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use headwater_exporters::azure_tables::{AzureTables, AzureTablesConfig};
 use headwater_exporters::encode::Filter;
+use headwater_exporters::kafka::{Kafka, KafkaConfig};
 use headwater_exporters::scylla::{SOURCES, Scylla, ScyllaConfig};
 use headwater_exporters::{Batch, Exporter, Mark, Scope, azure_tables};
 use headwater_storage::model::{
@@ -122,6 +125,10 @@ async fn main() {
     match std::env::var("HEADWATER_CQL") {
         Ok(node) => cql(&node, &blocks).await,
         Err(_) => println!("SKIPPED: CQL; set HEADWATER_CQL"),
+    }
+    match std::env::var("HEADWATER_KAFKA") {
+        Ok(broker) => kafka(&broker, &blocks).await,
+        Err(_) => println!("SKIPPED: Kafka; set HEADWATER_KAFKA"),
     }
     match std::env::var("HEADWATER_AZURE_TABLES") {
         Ok(endpoint) => azure(&endpoint, &blocks).await,
@@ -287,6 +294,33 @@ async fn send(session: &Session, pieces: &[Piece]) {
         if flying.next().await.is_none() {
             return;
         }
+    }
+}
+
+async fn kafka(broker: &str, blocks: &[Arc<Block>]) {
+    let tables = [Table::Blocks, Table::Transactions, Table::Logs];
+    let batches = batches(blocks, &tables);
+    let count: usize = batches.iter().map(|batch| batch.events.len()).sum();
+    let rows = batches.iter().flat_map(Batch::rows).map(|row| row.json.len());
+    let sizes: Vec<usize> = rows.collect();
+    let (total, bytes) = (sizes.len(), sizes.iter().sum::<usize>());
+    println!("Kafka: {total} records of {} bytes in the mean", bytes / total);
+    for (exactly, compression) in [(false, "none"), (false, "zstd"), (true, "none")] {
+        let text = format!(
+            "brokers = [\"{broker}\"]\nprefix = \"bench{}-{exactly}-{compression}.\"\n\
+             exactly_once = {exactly}\nsettings = {{ \"compression.type\" = \"{compression}\" }}\n",
+            std::process::id()
+        );
+        let config: KafkaConfig = toml::from_str(&text).expect("keys");
+        let exporter = Kafka::open("bench", config, &scope(&tables)).expect("a sink");
+        exporter.check().await.expect("topics");
+        let started = Instant::now();
+        for batch in &batches {
+            exporter.export(batch).await.expect("exported");
+        }
+        let what = format!("Kafka, exactly once {exactly}, compression {compression}, records");
+        rate(&what, total, count, started.elapsed());
+        exporter.close().await;
     }
 }
 

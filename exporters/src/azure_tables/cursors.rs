@@ -75,6 +75,18 @@ impl Place<'_> {
     }
 }
 
+impl Place<'_> {
+    /// The tables do not hold what a cursor says.
+    pub(super) async fn forget(&self, chain: &ChainName) -> Result<(), Failure> {
+        let path = self.path(chain);
+        let request = Request { if_match: Some("*"), ..Request::new("DELETE", &path) };
+        match self.client.ask(request).await {
+            Ok(_) | Err(Failure::NoEntity(_)) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
 /// A key in a URL.
 pub(super) fn encoded(key: &str) -> String {
     let mut out = String::new();

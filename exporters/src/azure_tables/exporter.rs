@@ -31,6 +31,8 @@ pub struct AzureTables {
     config: AzureTablesConfig,
     targets: Vec<&'static Target>,
     client: Client,
+    /// The chains that the exporter takes.
+    chains_taken: Vec<ChainName>,
     /// A random name of this process.
     instance: String,
     chains: Mutex<BTreeMap<ChainName, Progress>>,
@@ -80,6 +82,7 @@ impl AzureTables {
             targets: targets(&scope.tables),
             config,
             client,
+            chains_taken: scope.chains.clone(),
             instance: format!("{random:016x}"),
             chains: Mutex::default(),
         })
@@ -273,12 +276,16 @@ impl Exporter for AzureTables {
     }
 
     async fn check(&self) -> Result<(), ExportError> {
+        let mut is_new = false;
         for table in self.tables() {
             if self.config.create_tables {
                 let body = serde_json::json!({ "TableName": table }).to_string();
                 let request = Request { body, ..Request::new("POST", "Tables") };
                 match self.client.ask(request).await {
-                    Ok(_) => tracing::info!(table, "made a table"),
+                    Ok(_) => {
+                        tracing::info!(table, "made a table");
+                        is_new |= table != self.table(CURSORS);
+                    }
                     Err(Failure::Conflict) => {}
                     Err(failure) => return Err(self.failed(failure)),
                 }
@@ -290,6 +297,10 @@ impl Exporter for AzureTables {
                 Ok(_) | Err(Failure::NoEntity(_)) => {}
                 Err(failure) => return Err(self.failed(failure)),
             }
+        }
+        // A table that was deleted, or that a new version fills, gets everything.
+        for chain in self.chains_taken.iter().filter(|_| is_new) {
+            self.cursors().forget(chain).await.map_err(|failure| self.failed(failure))?;
         }
         let chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (chain, _) in chains.iter().filter(|(_, progress)| progress.is_fenced) {

@@ -57,6 +57,7 @@ pub(super) type Noted = crate::noted::Noted<i64>;
 pub(super) struct Cursors {
     read: PreparedStatement,
     write: PreparedStatement,
+    forget: PreparedStatement,
     exporter: String,
 }
 
@@ -85,10 +86,26 @@ impl Cursors {
             "INSERT INTO {keyspace}.{TABLE} ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
              USING TIMESTAMP ?"
         );
+        let forget = format!("DELETE FROM {keyspace}.{TABLE} WHERE chain = ? AND exporter = ?");
         let (mut read, mut write) = (session.prepare(read).await?, session.prepare(write).await?);
-        read.set_is_idempotent(true);
-        write.set_is_idempotent(true);
-        Ok(Cursors { read, write, exporter: exporter.to_owned() })
+        let mut forget = session.prepare(forget).await?;
+        for statement in [&mut read, &mut write, &mut forget] {
+            statement.set_is_idempotent(true);
+        }
+        Ok(Cursors { read, write, forget, exporter: exporter.to_owned() })
+    }
+
+    /// The tables do not hold what a cursor says.
+    pub(super) async fn forget(
+        &self,
+        session: &Session,
+        chains: &[ChainName],
+    ) -> Result<(), Failure> {
+        for chain in chains {
+            let key = (chain.as_str(), self.exporter.as_str());
+            session.execute_unpaged(&self.forget, key).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn read(

@@ -31,6 +31,8 @@ pub struct Scylla {
     config: ScyllaConfig,
     layouts: Arc<Vec<Layout>>,
     spaces: Vec<Space>,
+    /// The chains that the exporter takes.
+    chains_taken: Vec<ChainName>,
     /// A random name of this process.
     instance: String,
     /// Made anew after every error: then the schema is looked at again, too.
@@ -74,6 +76,7 @@ impl Scylla {
             config,
             layouts: Arc::new(layouts),
             spaces,
+            chains_taken: scope.chains.clone(),
             instance: format!("{random:016x}"),
             connected: tokio::sync::Mutex::default(),
             chains: Mutex::default(),
@@ -86,8 +89,15 @@ impl Scylla {
 
     async fn connect(&self) -> Result<Connected, ExportError> {
         let session = connect(&self.config).await.map_err(|failure| self.failed(failure))?;
-        schema::ensure(&session, &self.config, &self.spaces).await?;
-        self.prepare(session).await.map_err(|failure| self.failed(failure))
+        let made = schema::ensure(&session, &self.config, &self.spaces).await?;
+        let connected = self.prepare(session).await.map_err(|failure| self.failed(failure))?;
+        // A table that was dropped, or that a new version fills, gets everything.
+        let of_rows = format!(" {}.", self.config.keyspace);
+        if made.iter().any(|statement| statement.contains(&of_rows)) {
+            let forgotten = connected.cursors.forget(&connected.session, &self.chains_taken).await;
+            forgotten.map_err(|failure| self.failed(failure))?;
+        }
+        Ok(connected)
     }
 
     async fn prepare(&self, session: Session) -> Result<Connected, Failure> {

@@ -155,12 +155,13 @@ pub(super) async fn missing(
     Ok(statements)
 }
 
-/// Makes what is missing where that is allowed, and proves that every table can be written.
+/// Makes what is missing where that is allowed, and proves that every table can be written; gives
+/// the statements that it took.
 pub(super) async fn ensure(
     session: &Session,
     config: &ScyllaConfig,
     spaces: &[Space],
-) -> Result<(), ExportError> {
+) -> Result<Vec<String>, ExportError> {
     let sink = config.sink();
     // Servers may not agree when a table is made twice at once, for two chains of one process.
     let _only_one = CHANGING.lock().await;
@@ -173,7 +174,7 @@ pub(super) async fn ensure(
                 .to_owned(),
         });
     }
-    for statement in statements {
+    for statement in &statements {
         let made = session.query_unpaged(statement.as_str(), ()).await;
         made.map_err(|error| Failure::from(error).into_error(&sink))?;
         tracing::info!(statement, "changed the schema");
@@ -182,7 +183,7 @@ pub(super) async fn ensure(
         let touched = session.query_unpaged(table.touch.as_str(), ()).await;
         touched.map_err(|error| Failure::from(error).into_error(&sink))?;
     }
-    Ok(())
+    Ok(statements)
 }
 
 fn create_keyspace(session: &Session, config: &ScyllaConfig, keyspace: &str) -> String {

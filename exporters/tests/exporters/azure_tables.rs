@@ -74,23 +74,33 @@ impl Service {
         Service { endpoint: endpoint.to_owned(), prefix: fresh(name), http }
     }
 
-    /// All entities of a table, page by page, signed in the other way (`SharedKeyLite`).
+    /// A request, signed in the other way (`SharedKeyLite`).
+    async fn ask(&self, verb: reqwest::Method, path: &str, query: &str) -> reqwest::Response {
+        let date = httpdate::fmt_http_date(now());
+        let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(KEY).unwrap()).unwrap();
+        mac.update(format!("{date}\n/{ACCOUNT}/{ACCOUNT}/{path}").as_bytes());
+        let signature = STANDARD.encode(mac.finalize().into_bytes());
+        let asked = self
+            .http
+            .request(verb, format!("{}/{path}?{query}", self.endpoint))
+            .header("x-ms-date", &date)
+            .header("x-ms-version", "2020-12-06")
+            .header("accept", "application/json;odata=nometadata")
+            .header("authorization", format!("SharedKeyLite {ACCOUNT}:{signature}"));
+        asked.send().await.unwrap().error_for_status().unwrap()
+    }
+
+    async fn delete(&self, table: &str) {
+        let path = format!("Tables('{}{table}')", self.prefix);
+        self.ask(reqwest::Method::DELETE, &path, "").await;
+    }
+
+    /// All entities of a table, page by page.
     async fn rows(&self, table: &str) -> Vec<Value> {
         let (mut rows, mut next) = (Vec::new(), String::new());
         loop {
             let path = format!("{}{table}()", self.prefix);
-            let date = httpdate::fmt_http_date(now());
-            let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(KEY).unwrap()).unwrap();
-            mac.update(format!("{date}\n/{ACCOUNT}/{ACCOUNT}/{path}").as_bytes());
-            let signature = STANDARD.encode(mac.finalize().into_bytes());
-            let asked = self
-                .http
-                .get(format!("{}/{path}?{next}", self.endpoint))
-                .header("x-ms-date", &date)
-                .header("x-ms-version", "2020-12-06")
-                .header("accept", "application/json;odata=nometadata")
-                .header("authorization", format!("SharedKeyLite {ACCOUNT}:{signature}"));
-            let answer = asked.send().await.unwrap().error_for_status().unwrap();
+            let answer = self.ask(reqwest::Method::GET, &path, &next).await;
             let header = |name: &str| {
                 let value = answer.headers().get(format!("x-ms-continuation-{name}"))?;
                 Some(format!("{name}={}", value.to_str().unwrap()))
@@ -238,6 +248,26 @@ async fn what_the_service_refuses_is_told_apart() {
     let row = rows.iter().find(|row| row.get("extra_data_2").is_some()).unwrap();
     let bytes = |name: &str| STANDARD.decode(text(row, name)).unwrap().len();
     assert_eq!((bytes("extra_data"), bytes("extra_data_2")), (65_536, 34_464));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_deleted_is_made_and_filled_again() {
+    let Some(endpoint) = service() else { return };
+    let service = Service::begin(&endpoint, "deleted");
+    let exporter = open(&endpoint, &service.prefix, "");
+    exporter.check().await.unwrap();
+    exporter.resume(&chain()).await.unwrap();
+    exporter.export(&contract::sample_batch(&chain(), Lsn(1))).await.unwrap();
+    service.delete("Transactions").await;
+    let next = contract::sample_batch(&chain(), Lsn(6));
+    let error = exporter.export(&next).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Stop, "{error}");
+    exporter.check().await.unwrap();
+    let error = exporter.export(&next).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Resume, "{error}");
+    assert_eq!(exporter.resume(&chain()).await.unwrap(), Held::Nothing);
+    exporter.export(&contract::sample_batch(&chain(), Lsn(1))).await.unwrap();
+    assert!(!service.rows("Transactions").await.is_empty());
 }
 
 #[tokio::test]

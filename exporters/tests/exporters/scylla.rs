@@ -167,6 +167,17 @@ async fn a_keyspace_that_is_dropped_is_named_made_again_and_known_to_be_empty() 
     assert_eq!(error.disposition(), Disposition::Resume, "what it wrote is not there: {error}");
     assert_eq!(exporter.resume(&chain()).await.unwrap(), Held::Nothing);
     exporter.export(&batch(1)).await.unwrap();
+
+    // So it is with one table.
+    cluster.session.query_unpaged("DROP TABLE dropped.block_by_hash", ()).await.unwrap();
+    let error = exporter.export(&batch(6)).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Stop, "{error}");
+    exporter.check().await.unwrap();
+    let error = exporter.export(&batch(6)).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Resume, "{error}");
+    assert_eq!(exporter.resume(&chain()).await.unwrap(), Held::Nothing);
+    exporter.export(&batch(1)).await.unwrap();
+    assert_eq!(cluster.rows::<(Vec<u8>,)>("block_hash", "block_by_hash").await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,7 +177,7 @@ def identities():
         "wrongkey": ('key = "env:KEY_WRONG"\n' + ca, "blocked", "look at `key`"),
         "expired": ('sas = "env:SAS_EXPIRED"\n' + ca, "blocked", "403"),
         "readonly": ('sas = "env:SAS_READ"\n' + ca, "blocked", "sp=raud"),
-        "untrusted": ('sas = "env:SAS_RIGHT"\n', "retrying", "certificate"),
+        "untrusted": ('sas = "env:SAS_RIGHT"\n', "blocked", "is `certificate` its authority?"),
     }
     port = free_port()
     node = Program(folder, "devnet", "devnet", "--listen", f"127.0.0.1:{port}", "--block-time", "300ms", "--transactions", "4")
