@@ -26,6 +26,7 @@ bench:
 	cargo bench --bench head
 	cargo bench -p headwater-storage --bench store
 	cargo bench -p headwater-storage --bench encodings
+	cargo bench -p headwater-exporters --bench sinks
 
 # Ten thousand crashes, faults and damages of the store; about twenty minutes on two cores.
 nightly:
@@ -36,7 +37,7 @@ kills:
 	cargo build --release
 	HEADWATER_KILLS=200 HEADWATER_BINARY=$(CURDIR)/target/release/headwater cargo test --test headwater killed -- --nocapture
 
-# Real Kafka, anvil and go-ethereum without Docker, DuckDB and pyarrow as foreign readers.
+# Real servers without Docker (ops/servers/README.md), foreign clients and readers.
 test-servers:
 	ops/servers/test.sh
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # End-to-end proofs against real servers, started without Docker: Kafka, Cassandra, Azurite, a key vault,
 # anvil, go-ethereum, DuckDB and pyarrow, and a disk of its own that is filled.
-# usage: test.sh [kafka|kafka-avro|scylla|azure-tables|keyvault|anvil|geth|parts|disk]...     all by default
+# usage: test.sh [kafka|kafka-avro|scylla|azure-tables|keyvault|all-sinks|anvil|geth|parts|disk]...     all by default
 #   HEADWATER_SERVERS=DIR keeps the installed servers between runs (several minutes to install; Java 17, Node, Go, Python)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 w=${HEADWATER_SERVERS:-$(mktemp -d)}
 mkdir -p "$w"
-[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla azure-tables keyvault anvil geth
+[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla azure-tables keyvault all-sinks anvil geth
 cargo build --release
 export HEADWATER=${HEADWATER:-$PWD/target/release/headwater}
 if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
@@ -59,6 +59,9 @@ for proof in "$@"; do
     keyvault)
       bash "$here/azurite/server.sh" install "$w/azurite"
       "$w/py/bin/python" "$here/prove/keyvault.py" "$w/keyvault" "$w/azurite" ;;
+    all-sinks)
+      for server in kafka cassandra azurite; do bash "$here/$server/server.sh" install "$w/$server"; done
+      "$w/py/bin/python" "$here/prove/all_sinks.py" "$w" "${HEADWATER_MINUTES:-10}" ;;
     anvil | geth)
       export EVM_CLIENT=$proof
       bash "$here/evm/server.sh" install "$w/$proof"
