@@ -26,6 +26,9 @@ pub struct KafkaConfig {
     /// Replicas of topics that are made; -1 is the broker's default.
     #[serde(default = "broker_default")]
     pub replication: i32,
+    /// Settings of topics of rows that are made, such as `"retention.ms" = "604800000"`.
+    #[serde(default)]
+    pub topic_settings: BTreeMap<String, String>,
     /// How long one delivery may take before the whole batch is sent again.
     #[serde(default = "thirty")]
     pub delivery_timeout_secs: u32,

@@ -1,11 +1,13 @@
 //! Sends a batch and waits for every delivery report, or for the commit of its transaction.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_storage::model::{ChainName, Lsn, OwnedEvent};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryFuture, Producer};
+use tokio::time::Instant;
 
 use crate::encode::Row;
 use crate::{Batch, BuildError, ExportError, Exporter, Held, Mark, Scope};
@@ -17,8 +19,10 @@ use super::message::{Form, Message};
 use super::topics;
 use super::transaction::{Ended, Owner, Session, look};
 
-/// A transaction ends at the event behind which it would be longer.
+/// A transaction ends at the event behind which it would be longer,
 const TRANSACTION_BYTES_MAX: usize = 16 << 20;
+/// and when it was sent to for so long: readers of what is committed wait for it.
+const TRANSACTION_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// The Kafka sink.
 pub struct Kafka {
@@ -198,13 +202,14 @@ impl Kafka {
                 return Err(ExportError::Moved { sink: self.config.sink(), lsn }.into());
             }
         };
-        let (mut open, mut last) = (0, None);
+        let (mut open, mut last, mut opened) = (0, None, Instant::now());
         for event in batch.events.iter().filter(|event| event.head.lsn > held) {
             let messages = self.form.messages(&self.config.prefix, batch, event).await?;
             let bytes: usize = messages.iter().map(Message::bytes).sum();
-            if open > 0 && open + bytes > TRANSACTION_BYTES_MAX {
+            let is_long = open + bytes > TRANSACTION_BYTES_MAX;
+            if open > 0 && (is_long || opened.elapsed() > TRANSACTION_TIME_MAX) {
                 session.commit(last.as_ref(), &self.config).await?;
-                open = 0;
+                (open, opened) = (0, Instant::now());
             }
             for message in &messages {
                 session.send(message).await?;

@@ -99,9 +99,16 @@ async fn create(
     let of_cursors = cursors::topic(config);
     let mut new = Vec::new();
     for (topic, partitions) in topics {
-        let made = NewTopic::new(topic, *partitions, TopicReplication::Fixed(config.replication));
-        let is_of_cursors = *topic == of_cursors;
-        new.push(if is_of_cursors { made.set("cleanup.policy", "compact") } else { made });
+        let mut made =
+            NewTopic::new(topic, *partitions, TopicReplication::Fixed(config.replication));
+        if *topic == of_cursors {
+            made = made.set("cleanup.policy", "compact");
+        } else {
+            for (key, value) in &config.topic_settings {
+                made = made.set(key, value);
+            }
+        }
+        new.push(made);
     }
     let options = AdminOptions::new().operation_timeout(Some(METADATA_TIMEOUT));
     for result in admin.create_topics(&new, &options).await.map_err(unavailable)? {
