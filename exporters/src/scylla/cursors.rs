@@ -12,6 +12,7 @@ use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
 use tokio::time::Instant;
 
+use crate::clock::unix_micros;
 use crate::{Batch, Mark};
 
 use super::failure::Failure;
@@ -57,7 +58,6 @@ pub(super) type Noted = crate::noted::Noted<i64>;
 pub(super) struct Cursors {
     read: PreparedStatement,
     write: PreparedStatement,
-    forget: PreparedStatement,
     exporter: String,
 }
 
@@ -86,24 +86,26 @@ impl Cursors {
             "INSERT INTO {keyspace}.{TABLE} ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
              USING TIMESTAMP ?"
         );
-        let forget = format!("DELETE FROM {keyspace}.{TABLE} WHERE chain = ? AND exporter = ?");
         let (mut read, mut write) = (session.prepare(read).await?, session.prepare(write).await?);
-        let mut forget = session.prepare(forget).await?;
-        for statement in [&mut read, &mut write, &mut forget] {
-            statement.set_is_idempotent(true);
-        }
-        Ok(Cursors { read, write, forget, exporter: exporter.to_owned() })
+        read.set_is_idempotent(true);
+        write.set_is_idempotent(true);
+        Ok(Cursors { read, write, exporter: exporter.to_owned() })
     }
 
-    /// The tables do not hold what a cursor says.
+    /// The tables do not hold what the cursors say: they say that nothing is there. Written, not
+    /// deleted: a tombstone would have the server's time, and hide what we write with ours.
     pub(super) async fn forget(
         &self,
         session: &Session,
         chains: &[ChainName],
     ) -> Result<(), Failure> {
         for chain in chains {
-            let key = (chain.as_str(), self.exporter.as_str());
-            session.execute_unpaged(&self.forget, key).await?;
+            let Some(noted) = self.read(session, chain).await? else { continue };
+            let nothing = Mark { lsn: Lsn(0), event: String::new(), ..noted.mark };
+            let version = unix_micros().max(noted.version.saturating_add(1));
+            let instance = String::new();
+            let noted = Noted { mark: nothing.clone(), safe: nothing, instance, version };
+            self.write(session, chain, &noted).await?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use headwater_storage::ledger::KeyUsage;
-use headwater_storage::model::ChainName;
+use headwater_storage::model::{ChainName, Lsn};
 use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
 use tokio::time::Instant;
@@ -255,7 +255,10 @@ impl Exporter for Scylla {
     async fn resume(&self, chain: &ChainName) -> Result<Held, ExportError> {
         let connected = self.connected().await?;
         let found = self.cursor(&connected, chain).await?;
-        let held = found.as_ref().map_or(Held::Nothing, |noted| Held::Upto(noted.safe.clone()));
+        let held = match &found {
+            Some(noted) if noted.mark.lsn > Lsn(0) => Held::Upto(noted.safe.clone()),
+            Some(_) | None => Held::Nothing,
+        };
         self.with_progress(chain, |progress| {
             let is_fenced = progress.is_fenced;
             if is_fenced {
