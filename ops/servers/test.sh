@@ -30,7 +30,8 @@ for proof in "$@"; do
   echo "== $proof"
   case $proof in
     kafka)
-      bash "$here/kafka/server.sh" install "$w/kafka"
+      bash "$here/kafka/server.sh" start "$w/kafka"
+      HEADWATER_KAFKA=127.0.0.1:9092 cargo test -p headwater-exporters --test exporters kafka
       "$w/py/bin/python" "$here/prove/kafka.py" "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka_refusals.py" "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka_exactly_once.py" "$w/kafka" "${HEADWATER_KILLS:-60}" ;;

@@ -32,6 +32,16 @@ fn config(brokers: &str) -> KafkaConfig {
     toml::from_str(&text).unwrap()
 }
 
+/// `HEADWATER_KAFKA=127.0.0.1:9092`: a real broker; says that nothing is tested where there is
+/// none.
+fn broker() -> Option<String> {
+    let address = std::env::var("HEADWATER_KAFKA").ok();
+    if address.is_none() {
+        println!("NOT RUN: no broker; set HEADWATER_KAFKA or run `make test-kafka`");
+    }
+    address
+}
+
 fn mock_cluster() -> Mock {
     let mock = MockCluster::new(1).unwrap();
     for table in Table::ALL {
@@ -43,36 +53,47 @@ fn mock_cluster() -> Mock {
 /// The mock's handle stays with the test: it cannot move between threads.
 struct Cluster {
     brokers: String,
+    prefix: String,
+    is_exact: bool,
 }
 
 impl Cluster {
     fn of(mock: &Mock) -> Cluster {
-        Cluster { brokers: mock.bootstrap_servers() }
+        let (brokers, prefix) = (mock.bootstrap_servers(), "hw.".to_owned());
+        Cluster { brokers, prefix, is_exact: false }
     }
 }
 
 #[async_trait]
 impl Harness for Cluster {
     async fn exporter(&mut self) -> Arc<dyn Exporter> {
-        let config = config(&self.brokers);
+        let mut config = config(&self.brokers);
+        config.prefix.clone_from(&self.prefix);
+        if self.is_exact {
+            config.exactly_once = true;
+            config.transactional_id = Some(format!("{}contract", self.prefix));
+            config.delivery_timeout_secs = 20;
+        }
         Arc::new(Kafka::open("kafka", config, &scope()).unwrap())
     }
 
     async fn holding(&mut self) -> Holding {
-        let brokers = self.brokers.clone();
-        Holding::Events(tokio::task::spawn_blocking(move || read_all(&brokers)).await.unwrap())
+        let (brokers, prefix) = (self.brokers.clone(), self.prefix.clone());
+        let read = tokio::task::spawn_blocking(move || read_all(&brokers, &prefix));
+        Holding::Events(read.await.unwrap())
     }
 }
 
-fn read_all(brokers: &str) -> Vec<Seen> {
+fn read_all(brokers: &str, prefix: &str) -> Vec<Seen> {
     let mut seen = Vec::new();
     for table in Table::ALL {
-        let topic = format!("hw.test.{}", table.name());
+        let topic = format!("{prefix}test.{}", table.name());
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("group.id", "contract")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
             .create()
             .unwrap();
         let mut list = rdkafka::TopicPartitionList::new();
@@ -102,6 +123,21 @@ fn read_all(brokers: &str) -> Vec<Seen> {
 async fn kafka_keeps_the_contract() {
     let mock = mock_cluster();
     contract::run(&mut Cluster::of(&mock), &chain(), 3).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_keeps_the_contract_on_a_real_broker_in_both_ways() {
+    let Some(brokers) = broker() else { return };
+    for (seed, is_exact) in [(4, false), (5, true), (6, true)] {
+        let prefix = format!("contract-{}-{seed}.", std::process::id());
+        let mut cluster = Cluster { brokers: brokers.clone(), prefix, is_exact };
+        contract::run(&mut cluster, &chain(), seed).await.unwrap();
+        if is_exact {
+            let Holding::Events(rows) = cluster.holding().await else { continue };
+            let ids: std::collections::BTreeSet<_> = rows.iter().map(|row| &row.event_id).collect();
+            assert_eq!(ids.len(), rows.len(), "each once");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
