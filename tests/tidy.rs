@@ -43,7 +43,7 @@ mod rules {
         ("exporters", "encode", "storage::model storage::tables"),
         ("exporters", "contract", "batch encode exporter storage::model storage::tables"),
         ("exporters", "memory", "encode storage::model"),
-        ("exporters", "kafka", "encode failpoint storage::model storage::tables"),
+        ("exporters", "kafka", "encode error failpoint storage::model storage::tables"),
         ("exporters", "clock", ""),
         ("exporters", "noted", "storage::model"),
         (
@@ -54,7 +54,7 @@ mod rules {
         (
             "exporters",
             "azure_tables",
-            "clock encode failpoint noted storage::model storage::tables",
+            "clock encode error failpoint noted storage::model storage::tables",
         ),
         (
             "exporters",

@@ -88,3 +88,14 @@ impl ExportError {
         }
     }
 }
+
+/// An error with its causes: the first sentence of an HTTP client says little.
+pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

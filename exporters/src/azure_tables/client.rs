@@ -13,6 +13,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use crate::clock::unix_micros;
+use crate::error::chain_of;
 
 use super::config::{AzureTablesConfig, PrincipalConfig};
 use super::failure::{Failure, failure};
@@ -219,15 +220,4 @@ fn detail_of(xml: &str) -> &str {
     };
     let found = between("AuthenticationErrorDetail").or_else(|| between("Message"));
     found.unwrap_or_default().lines().next().unwrap_or_default()
-}
-
-/// An error with its causes: the first sentence says little.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use crate::ExportError;
+use crate::error::chain_of;
 
 use super::config::RegistryConfig;
 
@@ -156,15 +157,4 @@ impl Registry {
         let text = response.text().await.map_err(unavailable)?;
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default(), text })
     }
-}
-
-/// An error with its causes: the first sentence of an HTTP client says little.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
