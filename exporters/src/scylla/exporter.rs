@@ -255,9 +255,15 @@ impl Exporter for Scylla {
     async fn resume(&self, chain: &ChainName) -> Result<Held, ExportError> {
         let connected = self.connected().await?;
         let found = self.cursor(&connected, chain).await?;
+        let is_start = self.with_progress(chain, |progress| progress.noted.is_none());
         let held = match &found {
-            Some(noted) if noted.mark.lsn > Lsn(0) => Held::Upto(noted.safe.clone()),
-            Some(_) | None => Held::Nothing,
+            Some(noted) if noted.mark.lsn == Lsn(0) => Held::Nothing,
+            // Before a window is over its beginning names no event, and would let in any log.
+            Some(noted) if is_start && noted.safe.event.is_empty() => {
+                Held::Upto(noted.mark.clone())
+            }
+            Some(noted) => Held::Upto(noted.safe.clone()),
+            None => Held::Nothing,
         };
         self.with_progress(chain, |progress| {
             let is_fenced = progress.is_fenced;

@@ -87,7 +87,7 @@ usage_keyspace = "{keyspace}_usage"
     expiring = sum(1 for row in session.execute(ttl) if row["ttl"])
     reverted = appliance.sql("select count(distinct block_hash) as n from chain_events where op = 'reverted'")[0]["n"]
     assert 0 < expiring <= reverted, f"{expiring} blocks expire, {reverted} were taken back"
-    used = list(session.execute(f"SELECT * FROM {keyspace}_usage.api_keys_node_providers"))
+    used = until("what keys were used for", lambda: list(session.execute(f"SELECT * FROM {keyspace}_usage.api_keys_node_providers")), 60)
     assert used and used[0]["num_req_1d"] > 0 and used[0]["start"] < used[0]["end"], used
     print("usage:", used[0])
 
