@@ -30,6 +30,7 @@ for proof in "$@"; do
   echo "== $proof"
   case $proof in
     kafka)
+      bash "$here/kafka/server.sh" install "$w/kafka"
       bash "$here/kafka/server.sh" start "$w/kafka"
       HEADWATER_KAFKA=127.0.0.1:9092 cargo test -p headwater-exporters --test exporters kafka
       "$w/py/bin/python" "$here/prove/kafka.py" "$w/kafka"

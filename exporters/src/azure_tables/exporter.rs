@@ -175,7 +175,7 @@ impl AzureTables {
         let mut busy = 0;
         loop {
             let failure = match self.write_once(partition, entities).await {
-                Err(Failure::Away(_)) if busy < BUSY_TIMES_MAX => {
+                Err(Failure::Busy(_)) if busy < BUSY_TIMES_MAX => {
                     tokio::time::sleep(BUSY_FIRST.saturating_mul(1 << busy).min(BUSY_MAX)).await;
                     busy += 1;
                     continue;

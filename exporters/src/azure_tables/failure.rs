@@ -6,8 +6,10 @@ use crate::ExportError;
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The service is away, slow or asks to wait.
+    /// The service is away.
     Away(String),
+    /// It answers, and asks to wait.
+    Busy(String),
     /// It knows us and says no.
     Refused(String),
     /// A table is not there.
@@ -39,7 +41,7 @@ pub(super) fn failure(
         (404, "ResourceNotFound" | "EntityNotFound") => Failure::NoEntity(text),
         (412, _) | (409, "EntityAlreadyExists" | "TableAlreadyExists") => Failure::Conflict,
         (413, _) => Failure::TooLarge(text),
-        (408 | 429 | 500.., _) | (409, "TableBeingDeleted") => Failure::Away(text),
+        (408 | 429 | 500.., _) | (409, "TableBeingDeleted") => Failure::Busy(text),
         (400, _) => Failure::Entity(place, text),
         _ => Failure::Refused(text),
     })
@@ -65,7 +67,9 @@ impl Failure {
     /// As the runner understands it.
     pub(super) fn into_error(self, sink: String) -> ExportError {
         match self {
-            Failure::Away(reason) => ExportError::Unavailable { sink, reason },
+            Failure::Away(reason) | Failure::Busy(reason) => {
+                ExportError::Unavailable { sink, reason }
+            }
             Failure::NoTable(reason) => ExportError::Missing {
                 sink,
                 what: format!("a table ({reason})"),
@@ -91,8 +95,8 @@ mod tests {
     fn every_status_says_what_to_do() {
         let of = |status, code: &str| failure(status, code, "", Some(3)).unwrap();
         assert_eq!(failure(204, "", "", None), None);
-        assert!(matches!(of(503, "ServerBusy"), Failure::Away(_)));
-        assert!(matches!(of(500, "OperationTimedOut"), Failure::Away(_)));
+        assert!(matches!(of(503, "ServerBusy"), Failure::Busy(_)));
+        assert!(matches!(of(500, "OperationTimedOut"), Failure::Busy(_)));
         assert!(matches!(of(403, "AuthenticationFailed"), Failure::Refused(_)));
         assert!(matches!(of(404, "TableNotFound"), Failure::NoTable(_)));
         assert!(matches!(of(404, "ResourceNotFound"), Failure::NoEntity(_)));
