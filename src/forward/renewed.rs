@@ -52,8 +52,7 @@ impl Renewed {
     /// The sink; with secrets that are asked for again where `is_renewed`.
     async fn sink(&self, is_renewed: bool) -> Result<Arc<dyn Exporter>, ExportError> {
         let mut made = self.made.lock().await;
-        let is_enough = |_: &&Made| !is_renewed;
-        if let Some(Made { sink, .. }) = made.as_ref().filter(is_enough) {
+        if let Some(Made { sink, .. }) = made.as_ref().filter(|_| !is_renewed) {
             return Ok(sink.clone());
         }
         let filled = self.secrets.fill(&self.settings, is_renewed).await;
@@ -93,9 +92,12 @@ impl Exporter for Renewed {
         let sink = self.sink(false).await?;
         match sink.check().await {
             Err(error) if error.disposition() == Disposition::Stop => {
-                // Perhaps the secrets are others by now; when they are not, it is the same sink.
-                let renewed = self.sink(true).await?;
-                if Arc::ptr_eq(&renewed, &sink) { Err(error) } else { renewed.check().await }
+                // Perhaps the secrets are others by now; when they are not, or the vault is away,
+                // what the sink said stands.
+                match self.sink(true).await {
+                    Ok(renewed) if !Arc::ptr_eq(&renewed, &sink) => renewed.check().await,
+                    Ok(_) | Err(_) => Err(error),
+                }
             }
             checked => checked,
         }
