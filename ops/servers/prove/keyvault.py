@@ -75,10 +75,12 @@ def main():
     Door.right, Door.behind = first, f"http://127.0.0.1:{port}"
     threading.Thread(target=http.server.ThreadingHTTPServer(("127.0.0.1", door_port), Door).serve_forever, daemon=True).start()
     run = f"v{int(time.time())}"
+    # The vault keeps what earlier runs put there.
+    absent = f"nothing-here-{run}"
     tables = lambda name, key: (f'[[exporter]]\nname = "{name}"\nkind = "azure_tables"\naccount = "devstoreaccount1"\nprefix = "{run}{name}"\n'
                                 f'endpoint = "http://127.0.0.1:10002/devstoreaccount1"\nkey = "{key}"\n')
     config = configure(folder, f'http://127.0.0.1:{door_port}/v3/{{key}}"\nkeys = ["vault:rpc-key-1"]\n#"',
-                       tables("stored", "vault:tables-key") + tables("absent", "vault:nothing-here")
+                       tables("stored", "vault:tables-key") + tables("absent", f"vault:{absent}")
                        + f'[vault]\nurl = "{os.environ["KEYVAULT_URL"]}"\ncertificate = "{os.environ["KEYVAULT_CA"]}"\nverify_resource = false\nrefresh_secs = 20\n')
 
     # It waits for the vault, says so, and can be asked meanwhile.
@@ -99,11 +101,11 @@ def main():
     print("a wrong key:", state(appliance, "stored")["reason"])
     until("what is missing to be told", lambda: state(appliance, "absent")["state"] == "blocked", 60)
     print("no such secret:", state(appliance, "absent")["reason"])
-    assert "nothing-here" in state(appliance, "absent")["reason"] and "look at its name" in state(appliance, "absent")["reason"]
+    assert absent in state(appliance, "absent")["reason"] and "look at its name" in state(appliance, "absent")["reason"]
 
     # What is put right in the vault is found without a word.
     put("tables-key", KEY)
-    put("nothing-here", KEY)
+    put(absent, KEY)
     for name in ["stored", "absent"]:
         until(f"{name} to go on", lambda: state(appliance, name)["state"] == "running" and state(appliance, name)["lag"] < 10, 120)
     print("mended: both go on")
