@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use headwater_exporters::{BuildError, Scope};
+use headwater_exporters::{BuildError, Scope, Sink};
 use headwater_storage::disk::RealDisk;
 use headwater_storage::model::{BlockRange, ChainName, Lane};
 use headwater_storage::parquet::Grid;
@@ -17,7 +17,9 @@ use headwater_storage::wal;
 use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Holes, Progress, Source};
 use crate::config::{Config, DiskConfig};
 use crate::exit::Exit;
-use crate::forward::{self, Export, ExportStatus, ExportView, Runner};
+use crate::forward::{
+    self, Export, ExportStatus, ExportView, ExporterConfig, Forwarder, PartRunner, Runner, Station,
+};
 use crate::keeper::{self, Forgetting, Healing, Space, SpaceView};
 use crate::query::{Engine, QueryConfig, QueryError};
 use crate::rpc::{Keyring, Pool, PoolError};
@@ -159,49 +161,79 @@ impl Node {
             node.capture(&appender, supervisor);
         }
         for exporter in &config.exporter {
-            let chains: Vec<&ChainNode> =
-                self.chains.iter().filter(|node| exporter.takes(node.chain.name())).collect();
-            let scope = Scope {
-                chains: chains.iter().map(|node| node.chain.name().clone()).collect(),
-                tables: exporter.tables(),
-            };
-            for (place, node) in chains.into_iter().enumerate() {
-                let settings = exporter.settings.clone();
-                let sink = exporter.sink(settings, &scope, &config.secrets)?;
-                // Keys belong to the node, not to a chain: one of its sinks is told.
-                if place == 0 && sink.has_place_for_usage() {
-                    let (name, ledger) = (exporter.name.clone(), self.data_dir.ledger().clone());
-                    let shutdown = supervisor.shutdown();
-                    let told = forward::note_usage(name, sink.clone(), ledger, shutdown);
-                    supervisor.spawn(format!("usage for {}", exporter.name), told);
-                }
-                let status = Arc::new(ExportStatus::default());
-                if let Some(descent) = &descent {
-                    status.repeats_after(descent.exported(&exporter.name, node.chain.name()));
-                }
-                let runner = Arc::new(Runner {
-                    name: exporter.name.clone(),
-                    exporter: sink,
-                    chain: node.chain.clone(),
-                    ledger: self.data_dir.ledger().clone(),
-                    branches: descent
-                        .as_ref()
-                        .map(|descent| descent.branches(node.chain.name()))
-                        .unwrap_or_default(),
-                    tables: exporter.tables(),
-                    lanes: exporter.lanes(),
-                    filter: exporter.filter(),
-                    is_final_only: exporter.finalized,
-                    begin: exporter.start,
-                    status,
-                });
-                let name = format!("exporter {} of {}", exporter.name, node.chain.name());
-                let (orders, hearing) = forward::orders();
-                supervisor.spawn(name, runner.clone().run(hearing, supervisor.shutdown()));
-                self.exporters.push(Export { kind: exporter.kind.clone(), runner, orders });
-            }
+            self.forward(exporter, &config.secrets, supervisor)?;
         }
         self.forget(config, supervisor);
+        Ok(())
+    }
+
+    /// Spawns an exporter, on each of its chains.
+    fn forward(
+        &mut self,
+        exporter: &ExporterConfig,
+        secrets: &Secrets,
+        supervisor: &mut Supervisor,
+    ) -> Result<(), NodeError> {
+        let ledger = self.data_dir.ledger();
+        let descent = ledger.descent()?;
+        let chains: Vec<&ChainNode> =
+            self.chains.iter().filter(|node| exporter.takes(node.chain.name())).collect();
+        let names = chains.iter().map(|node| node.chain.name().clone());
+        let scope = Scope { chains: names.collect(), tables: exporter.tables() };
+        for (place, node) in chains.into_iter().enumerate() {
+            let chain = node.chain.name();
+            let sink = exporter.sink(exporter.settings.clone(), &scope, secrets)?;
+            let status = Arc::new(ExportStatus::default());
+            if let Some(descent) = &descent {
+                status.repeats_after(descent.exported(&exporter.name, chain));
+            }
+            let station = Station {
+                name: exporter.name.clone(),
+                chain: node.chain.clone(),
+                ledger: ledger.clone(),
+                begin: exporter.start,
+                status,
+            };
+            let (orders, hearing) = forward::orders();
+            let task = format!("exporter {} of {chain}", exporter.name);
+            let forwarder = match sink {
+                Sink::Events(sink) => {
+                    // Keys belong to the node, not to a chain: one of its sinks is told.
+                    if place == 0 && sink.has_place_for_usage() {
+                        let (name, shutdown) = (exporter.name.clone(), supervisor.shutdown());
+                        let told =
+                            forward::note_usage(name, sink.clone(), ledger.clone(), shutdown);
+                        supervisor.spawn(format!("usage for {}", exporter.name), told);
+                    }
+                    let branches = descent.as_ref().map(|descent| descent.branches(chain));
+                    let runner = Arc::new(Runner {
+                        station,
+                        exporter: sink,
+                        branches: branches.unwrap_or_default(),
+                        tables: exporter.tables(),
+                        lanes: exporter.lanes(),
+                        filter: exporter.filter(),
+                        is_final_only: exporter.finalized,
+                    });
+                    supervisor.spawn(task, runner.clone().run(hearing, supervisor.shutdown()));
+                    Forwarder::Events(runner)
+                }
+                Sink::Parts(sink) => {
+                    let folder = format!("outbox/{}-{chain}", station.name);
+                    let scratch = self.data_dir.path().join(folder);
+                    RealDisk::scratch_folder(&scratch).map_err(OpenError::from)?;
+                    let runner = Arc::new(PartRunner {
+                        scratch,
+                        tables: exporter.tables(),
+                        station,
+                        exporter: sink,
+                    });
+                    supervisor.spawn(task, runner.clone().run(hearing, supervisor.shutdown()));
+                    Forwarder::Parts(runner)
+                }
+            };
+            self.exporters.push(Export { kind: exporter.kind.clone(), forwarder, orders });
+        }
         Ok(())
     }
 
@@ -211,7 +243,8 @@ impl Node {
             config.exporter.iter().filter(|e| e.required).map(|e| e.name.clone()).collect();
         for node in &self.chains {
             let chain = node.chain.clone();
-            let exporters = self.exporters.iter().filter(|e| Arc::ptr_eq(&e.runner.chain, &chain));
+            let exporters =
+                self.exporters.iter().filter(|e| Arc::ptr_eq(&e.station().chain, &chain));
             let forgetting = Forgetting {
                 retention: node.config.retention(),
                 merge_bytes: node.config.merge_bytes,

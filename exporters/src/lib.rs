@@ -8,10 +8,12 @@ pub mod encode;
 pub mod error;
 pub mod exporter;
 pub mod failpoint;
+pub mod hdfs;
 pub mod kafka;
 pub mod mark;
 pub mod memory;
 mod noted;
+pub mod parts;
 pub mod registry;
 pub mod scylla;
 
@@ -19,4 +21,4 @@ pub use batch::Batch;
 pub use error::{Disposition, ExportError};
 pub use exporter::{Exporter, Held};
 pub use mark::Mark;
-pub use registry::{BuildError, Scope, build, tables_of};
+pub use registry::{BuildError, Scope, Sink, build, tables_of};

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use headwater_storage::model::ChainName;
 use headwater_storage::tables::Table;
 
-use crate::{Exporter, azure_tables, kafka, memory, scylla};
+use crate::parts::PartExporter;
+use crate::{ExportError, Exporter, azure_tables, hdfs, kafka, memory, scylla};
 
 /// Why an exporter cannot be made from its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// No such kind.
     #[error(
-        "exporter `{name}`: kind `{kind}` is not known; use one of kafka, scylla, \
+        "exporter `{name}`: kind `{kind}` is not known; use one of kafka, scylla, hdfs, \
          azure_tables, memory"
     )]
     Kind {
@@ -40,6 +41,41 @@ pub struct Scope {
     pub tables: Vec<Table>,
 }
 
+/// A sink, by what it takes.
+#[derive(Clone)]
+pub enum Sink {
+    /// Events of the log.
+    Events(Arc<dyn Exporter>),
+    /// Sealed parts, as files.
+    Parts(Arc<dyn PartExporter>),
+}
+
+impl Sink {
+    /// Connects, and says what is missing there and `check` would make.
+    pub async fn missing(&self) -> Result<Vec<String>, ExportError> {
+        match self {
+            Sink::Events(sink) => sink.missing().await,
+            Sink::Parts(sink) => sink.missing().await,
+        }
+    }
+
+    /// Connects, makes what is missing where the configuration lets it, and proves rights.
+    pub async fn check(&self) -> Result<(), ExportError> {
+        match self {
+            Sink::Events(sink) => sink.check().await,
+            Sink::Parts(sink) => sink.check().await,
+        }
+    }
+
+    /// Lets go of connections.
+    pub async fn close(&self) {
+        match self {
+            Sink::Events(sink) => sink.close().await,
+            Sink::Parts(sink) => sink.close().await,
+        }
+    }
+}
+
 /// The tables that a kind takes when none are named.
 pub fn tables_of(kind: &str) -> Vec<Table> {
     match kind {
@@ -55,17 +91,22 @@ pub fn build(
     kind: &str,
     settings: toml::Table,
     scope: &Scope,
-) -> Result<Arc<dyn Exporter>, BuildError> {
-    match kind {
-        "memory" => Ok(Arc::new(memory::Memory::open(name, parse(name, settings)?)?)),
-        "kafka" => Ok(Arc::new(kafka::Kafka::open(name, parse(name, settings)?, scope)?)),
-        "scylla" => Ok(Arc::new(scylla::Scylla::open(name, parse(name, settings)?, scope)?)),
+) -> Result<Sink, BuildError> {
+    let sink: Arc<dyn Exporter> = match kind {
+        "memory" => Arc::new(memory::Memory::open(name, parse(name, settings)?)?),
+        "kafka" => Arc::new(kafka::Kafka::open(name, parse(name, settings)?, scope)?),
+        "scylla" => Arc::new(scylla::Scylla::open(name, parse(name, settings)?, scope)?),
         "azure_tables" => {
             let config = parse(name, settings)?;
-            Ok(Arc::new(azure_tables::AzureTables::open(name, config, scope)?))
+            Arc::new(azure_tables::AzureTables::open(name, config, scope)?)
         }
-        _ => Err(BuildError::Kind { name: name.to_owned(), kind: kind.to_owned() }),
-    }
+        "hdfs" => {
+            let sink = hdfs::Hdfs::open(name, parse(name, settings)?)?;
+            return Ok(Sink::Parts(Arc::new(sink)));
+        }
+        _ => return Err(BuildError::Kind { name: name.to_owned(), kind: kind.to_owned() }),
+    };
+    Ok(Sink::Events(sink))
 }
 
 fn parse<T: serde::de::DeserializeOwned>(

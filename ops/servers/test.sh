@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # End-to-end proofs against real servers, started without Docker: Kafka, Cassandra, Azurite, a key vault,
-# anvil, go-ethereum, DuckDB and pyarrow, and a disk of its own that is filled.
-# usage: test.sh [kafka|kafka-avro|scylla|azure-tables|keyvault|all-sinks|anvil|geth|parts|disk]...     all by default
+# HDFS, Spark, anvil, go-ethereum, DuckDB and pyarrow, and a disk of its own that is filled.
+# usage: test.sh [kafka|kafka-avro|scylla|hdfs|azure-tables|keyvault|all-sinks|anvil|geth|parts|disk]...     all by default
 #   HEADWATER_SERVERS=DIR keeps the installed servers between runs (several minutes to install; Java 17, Node, Go, Python)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 w=${HEADWATER_SERVERS:-$(mktemp -d)}
 mkdir -p "$w"
-[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla azure-tables keyvault all-sinks anvil geth
+[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla hdfs azure-tables keyvault all-sinks anvil geth
 cargo build --release
 export HEADWATER=${HEADWATER:-$PWD/target/release/headwater}
 if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
@@ -19,6 +19,7 @@ cleanup() {
   for cassandra in cassandra cassandra-tls cassandra-cluster/one cassandra-cluster/three; do
     if [ -d "$w/$cassandra" ]; then bash "$here/cassandra/server.sh" kill "$w/$cassandra" > /dev/null 2>&1 || true; fi
   done
+  bash "$here/hdfs/server.sh" kill "$w/hdfs" > /dev/null 2>&1 || true
   bash "$here/azurite/server.sh" kill "$w/azurite" > /dev/null 2>&1 || true
   bash "$here/keyvault/server.sh" kill "$w/keyvault" > /dev/null 2>&1 || true
   for client in anvil geth; do
@@ -53,6 +54,10 @@ for proof in "$@"; do
       "$w/py/bin/python" "$here/prove/scylla_refusals.py" "$w/cassandra-tls"
       bash "$here/cassandra/server.sh" stop "$w/cassandra-tls"
       "$w/py/bin/python" "$here/prove/scylla_cluster.py" "$w/cassandra-cluster" ;;
+    hdfs)
+      bash "$here/hdfs/server.sh" install "$w/hdfs"
+      bash "$here/spark/server.sh" install "$w/spark"
+      "$w/py/bin/python" "$here/prove/hdfs.py" "$w/hdfs" "$w/spark" "${HEADWATER_ENDS:-20}" ;;
     azure-tables)
       AZURITE_MODE=memory bash "$here/azurite/server.sh" start "$w/azurite"
       HEADWATER_AZURE_TABLES=http://127.0.0.1:10002/devstoreaccount1 cargo test -p headwater-exporters --test exporters azure_tables

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_exporters::encode::Filter;
-use headwater_exporters::{BuildError, Exporter, Scope, tables_of};
+use headwater_exporters::{BuildError, Scope, Sink, build, tables_of};
 use headwater_storage::model::{Address, B256, ChainName, Lane};
 use headwater_storage::tables::Table;
 
@@ -17,7 +17,7 @@ use super::renewed::Renewed;
 pub struct ExporterConfig {
     /// Name in cursors, metrics and the API.
     pub name: String,
-    /// `kafka`, `scylla`, `azure_tables` or `memory`.
+    /// `kafka`, `scylla`, `hdfs`, `azure_tables` or `memory`.
     pub kind: String,
     /// Chains; all by default.
     pub chains: Option<Vec<ChainName>>,
@@ -104,13 +104,26 @@ impl ExporterConfig {
         settings: toml::Table,
         scope: &Scope,
         secrets: &Secrets,
-    ) -> Result<Arc<dyn Exporter>, BuildError> {
+    ) -> Result<Sink, BuildError> {
         let (name, kind) = (&self.name, &self.kind);
-        if settings.values().any(names_vault) {
+        if settings.values().any(names_vault) && kind != "hdfs" {
             let of = (name.as_str(), kind.as_str());
-            return Ok(Arc::new(Renewed::new(of, settings, scope.clone(), secrets.clone())));
+            let renewed = Renewed::new(of, settings, scope.clone(), secrets.clone());
+            return Ok(Sink::Events(Arc::new(renewed)));
         }
-        headwater_exporters::build(name, kind, settings, scope)
+        let sink = build(name, kind, settings, scope)?;
+        let is_cut = self.lanes.is_some() || self.finalized;
+        let is_cut = is_cut || !self.addresses.is_empty() || !self.topics.is_empty();
+        if is_cut && matches!(sink, Sink::Parts(_)) {
+            return Err(BuildError::Config {
+                name: name.clone(),
+                reason: format!(
+                    "kind `{kind}` takes whole parts of final blocks: remove `lanes`, `addresses`, \
+                     `topics` and `finalized`"
+                ),
+            });
+        }
+        Ok(sink)
     }
 
     /// Whether a chain is wanted.

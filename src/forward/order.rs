@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use headwater_storage::ledger::Cursor;
 use headwater_storage::model::Lsn;
 use headwater_storage::store::Chain;
 use tokio::sync::{mpsc, oneshot};
 
-use super::ForwardError;
+use super::station::ForwardError;
 
 /// Orders that wait for an exporter; more are refused.
 const WAITING_MAX: usize = 8;
@@ -24,6 +25,21 @@ pub enum Order {
     Replay(Option<BTreeSet<String>>),
     /// Let rows go that were set aside: those, or all.
     Drop(Option<BTreeSet<String>>),
+}
+
+impl Order {
+    /// What it means for the cursor; rows that were set aside are none of its.
+    pub(super) fn turn(&self, cursor: &mut Cursor) {
+        match self {
+            Order::Pause => cursor.is_paused = true,
+            Order::Resume => cursor.is_paused = false,
+            Order::Rewind(exported) => {
+                let generation = cursor.generation + 1;
+                *cursor = Cursor { exported: *exported, intent: None, generation, ..*cursor };
+            }
+            Order::Replay(_) | Order::Drop(_) => {}
+        }
+    }
 }
 
 /// What became of a row that was set aside.

@@ -9,8 +9,9 @@ use headwater_storage::store::{Chain, StoreError};
 
 use crate::supervisor::on_cpu;
 
+use super::Runner;
 use super::order::Unparked;
-use super::{ForwardError, Runner};
+use super::station::ForwardError;
 
 /// The record in an event's identity, `<chain>[~<time>]:<lsn>:<table>:<row>`, of a chain.
 pub(super) fn lsn_of(event_id: &str, chain: &ChainName) -> Option<Lsn> {
@@ -57,11 +58,14 @@ fn needless(chain: &Chain, rows: &BTreeSet<String>) -> BTreeSet<String> {
 impl Runner {
     /// The rows of this chain that are set aside.
     pub(super) async fn parked(&self) -> Result<BTreeSet<String>, ForwardError> {
-        let (ledger, name, chain) =
-            (self.ledger.clone(), self.name.clone(), self.chain.name().clone());
+        let (ledger, name, chain) = (
+            self.station.ledger.clone(),
+            self.station.name.clone(),
+            self.station.chain.name().clone(),
+        );
         let rows = on_cpu(move || ledger.parked(&name)).await?.into_iter().map(|(id, _)| id);
         let rows: BTreeSet<String> = rows.filter(|id| lsn_of(id, &chain).is_some()).collect();
-        self.status.parked(rows.len() as u64);
+        self.station.status.parked(rows.len() as u64);
         Ok(rows)
     }
 
@@ -75,7 +79,8 @@ impl Runner {
     }
 
     async fn unpark(&self, event_id: &str) -> Result<bool, ForwardError> {
-        let (ledger, name, id) = (self.ledger.clone(), self.name.clone(), event_id.to_owned());
+        let (ledger, name, id) =
+            (self.station.ledger.clone(), self.station.name.clone(), event_id.to_owned());
         Ok(on_cpu(move || ledger.unpark(&name, &id)).await?)
     }
 
@@ -99,10 +104,10 @@ impl Runner {
         &self,
         ids: Option<BTreeSet<String>>,
     ) -> Result<Vec<Unparked>, ForwardError> {
-        let (chain, all) = (self.chain.clone(), self.parked().await?);
+        let (chain, all) = (self.station.chain.clone(), self.parked().await?);
         let needless = on_cpu(move || needless(&chain, &all)).await;
         let mut rows: Vec<String> = self.wanted(ids).await?.into_iter().collect();
-        rows.sort_by_key(|id| lsn_of(id, self.chain.name()));
+        rows.sort_by_key(|id| lsn_of(id, self.station.chain.name()));
         let mut tried = Vec::new();
         for event_id in rows {
             let is_needless = needless.contains(&event_id);
@@ -125,9 +130,9 @@ impl Runner {
     /// What became of a row, or why it stays.
     async fn try_again(&self, event_id: &str) -> Result<&'static str, Stays> {
         let stays = |reason: String| Stays { reason, is_of_sink: false };
-        let lsn = lsn_of(event_id, self.chain.name());
+        let lsn = lsn_of(event_id, self.station.chain.name());
         let lsn = lsn.ok_or_else(|| stays("not a row of this chain".to_owned()))?;
-        let chain = self.chain.clone();
+        let chain = self.station.chain.clone();
         let read = on_cpu(move || match chain.read_if_there(lsn)? {
             Some(event) => Ok(Some((still_holds(&chain, &event)?, event))),
             None => Ok::<_, StoreError>(None),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_exporters::{Batch, Disposition, ExportError, Exporter, Held, Scope};
+use headwater_exporters::{Batch, Disposition, ExportError, Exporter, Held, Scope, Sink};
 use headwater_storage::ledger::KeyUsage;
 use headwater_storage::model::ChainName;
 use tokio::sync::Mutex;
@@ -62,10 +62,11 @@ impl Renewed {
         }
         let built =
             headwater_exporters::build(&self.name, &self.kind, settings.clone(), &self.scope);
-        let sink = built.map_err(|error| ExportError::Refused {
-            sink: format!("`{}`", self.name),
-            reason: error.to_string(),
-        })?;
+        let refused = |reason| ExportError::Refused { sink: format!("`{}`", self.name), reason };
+        let sink = match built.map_err(|error| refused(error.to_string()))? {
+            Sink::Events(sink) => sink,
+            Sink::Parts(_) => return Err(refused(format!("`{}` takes no secrets", self.kind))),
+        };
         if let Some(old) = made.take() {
             tracing::info!(exporter = self.name, "its secrets have changed");
             old.sink.close().await;

@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use headwater_exporters::ExportError;
 use headwater_storage::backup::BackupError;
 use headwater_storage::ledger::LedgerError;
 use headwater_storage::store::{StoreError, error_text};
 use serde_json::json;
 
-use crate::forward::ForwardError;
+use crate::forward::{ExplainError, ForwardError};
 use crate::query::QueryError;
 
 /// Why the API cannot run.
@@ -88,6 +89,9 @@ pub enum ApiError {
     /// An exporter's order.
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// A sink, which alone knows what was asked.
+    #[error(transparent)]
+    Sink(#[from] ExportError),
     /// Not of the expected form.
     #[error("{what}: {fix}")]
     Invalid {
@@ -144,6 +148,7 @@ impl ApiError {
             ApiError::Forward(_) | ApiError::Ledger(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "ledger")
             }
+            ApiError::Sink(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "sink"),
             ApiError::UnknownPath { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_path"),
             ApiError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid", "invalid_argument"),
             ApiError::Query(error) => match error {
@@ -187,6 +192,15 @@ impl ApiError {
             }
             ApiError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "store"),
             ApiError::Render(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "render"),
+        }
+    }
+}
+
+impl From<ExplainError> for ApiError {
+    fn from(error: ExplainError) -> ApiError {
+        match error {
+            ExplainError::Store(error) => ApiError::Store(error),
+            ExplainError::Sink(error) => ApiError::Sink(error),
         }
     }
 }

@@ -11,7 +11,6 @@ use headwater_storage::model::Lsn;
 use serde_json::{Value, json};
 
 use crate::forward::{Export, ExportView, Order, Unparked, before_block};
-use crate::supervisor::on_cpu;
 
 use super::admin::authorize;
 use super::error::ApiError;
@@ -58,11 +57,11 @@ fn order_of(action: &str, told: &Told, export: &Export) -> Result<Order, ApiErro
         "rewind" => match (told.to_block, told.to_lsn) {
             (Some(number), None) => {
                 let what = format!("chain `{}` has no block {number} yet", export.chain());
-                let lsn = before_block(&export.runner.chain, number);
+                let lsn = before_block(&export.station().chain, number);
                 let fix = "give a block up to the head";
                 Order::Rewind(lsn.ok_or(ApiError::Invalid { what, fix })?)
             }
-            (None, Some(lsn)) if Lsn(lsn) <= export.runner.chain.log().durable() => {
+            (None, Some(lsn)) if Lsn(lsn) <= export.station().chain.log().durable() => {
                 Order::Rewind(Lsn(lsn))
             }
             (None, Some(lsn)) => {
@@ -141,16 +140,13 @@ pub(super) async fn explain(
 ) -> Result<Json<Value>, ApiError> {
     let Query(Explained { block, chain }) = asked?;
     find(&app, &name, chain.as_deref())?;
-    let explained = on_cpu(move || {
-        let mut records = Vec::new();
-        for export in find(&app, &name, chain.as_deref())? {
-            let found = export.explain(block)?;
-            records.extend(found.ok_or_else(|| ApiError::UnknownBlock {
-                chain: export.chain().to_owned(),
-                block: block.to_string(),
-            })?);
-        }
-        Ok::<_, ApiError>(records)
-    });
-    Ok(Json(json!({ "records": explained.await? })))
+    let mut records = Vec::new();
+    for export in find(&app, &name, chain.as_deref())? {
+        let found = export.explain(block).await?;
+        records.extend(found.ok_or_else(|| ApiError::UnknownBlock {
+            chain: export.chain().to_owned(),
+            block: block.to_string(),
+        })?);
+    }
+    Ok(Json(json!({ "records": records })))
 }

@@ -44,7 +44,7 @@ fn wrong_configurations_are_named_with_their_fix() {
     broken("http://", "ftp://", &["p0", "http"]);
     let sink = "[[exporter]]\nname = \"x\"\nkind = \"kafkaa\"\n";
     fs::write(&path, format!("{good}{sink}")).unwrap();
-    run_config(&path, 3, &["kafkaa", "kafka, scylla, azure_tables, memory"]);
+    run_config(&path, 3, &["kafkaa", "kafka, scylla, hdfs, azure_tables, memory"]);
     let sink = "[[exporter]]\nname = \"x\"\nkind = \"kafka\"\nbrokerz = []\n";
     fs::write(&path, format!("{good}{sink}")).unwrap();
     run_config(&path, 3, &["exporter `x`", "brokerz", "brokers"]);
@@ -54,6 +54,11 @@ fn wrong_configurations_are_named_with_their_fix() {
     let sink = "[[exporter]]\nname = \"x\"\nkind = \"azure_tables\"\naccount = \"a\"\n";
     fs::write(&path, format!("{good}{sink}")).unwrap();
     run_config(&path, 3, &["exporter `x`", "exactly one of `key`, `sas`"]);
+    let lake = "[[exporter]]\nname = \"x\"\nkind = \"hdfs\"\nurl = \"hdfs://127.0.0.1:9";
+    fs::write(&path, format!("{good}{lake}\"\n")).unwrap();
+    run_config(&path, 3, &["exporter `x`", "names no folder", "hdfs://127.0.0.1:9/lake"]);
+    fs::write(&path, format!("{good}{lake}/lake\"\nlanes = [\"live\"]\n")).unwrap();
+    run_config(&path, 3, &["exporter `x`", "whole parts", "remove `lanes`"]);
     fs::write(&path, format!("{good}{sink}key = \"vault:a-key\"\n")).unwrap();
     run_config(&path, 3, &["exporter `x` needs a section [vault]"]);
     run_config(&folder.path().join("none.toml"), 3, &["none.toml", "No such file"]);

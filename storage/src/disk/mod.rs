@@ -12,4 +12,4 @@ pub use error::{DiskError, Operation};
 pub use lock::{FolderLock, LockError};
 pub use real::RealDisk;
 pub use simulated::SimulatedDisk;
-pub use traits::{Disk, File, Mode, read_around, read_file, read_twice, write_file};
+pub use traits::{Disk, File, Mode, checksum, read_around, read_file, read_twice, write_file};

@@ -94,6 +94,21 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, DiskError> {
     Ok(bytes)
 }
 
+/// Bytes and CRC-32C (Castagnoli) of a file, read some at a time.
+pub fn checksum(disk: &dyn Disk, path: &Path) -> Result<(u64, u32), DiskError> {
+    const CHUNK: usize = 1 << 20;
+    let file = disk.open(path, Mode::Read)?;
+    let (mut buffer, mut bytes, mut crc32c) = (vec![0; CHUNK], 0, 0);
+    loop {
+        let read = read_twice(file.as_ref(), &mut buffer, bytes)?;
+        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
+            return Ok((bytes, crc32c));
+        };
+        crc32c = crc32c::crc32c_append(crc32c, chunk);
+        bytes += read as u64;
+    }
+}
+
 /// Writes a small file whole or not at all: temporary name, sync, rename, sync of the folder.
 pub fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let temporary = path.with_extension("tmp");

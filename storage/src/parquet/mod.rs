@@ -13,7 +13,7 @@ mod writer;
 
 pub use error::{BlockReadError, PartError};
 pub use facts::read_part_facts;
-pub use merge::{MergeRequest, merge};
+pub use merge::{Edges, MergeRequest, edges, merge};
 pub use path::{PartName, folder_of};
 pub use plan::{Grid, Sealable, plan};
 pub use read::{PartOf, PartReader, integers_of, lsns_of};

@@ -5,15 +5,17 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, RecordBatchReader};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Int64Type;
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderBuilder, ArrowReaderMetadata, ArrowReaderOptions,
-    ParquetRecordBatchReaderBuilder, RowFilter, RowSelection, RowSelector,
+    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection,
+    RowSelector,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
@@ -83,7 +85,41 @@ impl PartReader {
         range: BlockRange,
         column: Option<&str>,
     ) -> Result<RecordBatch, PartError> {
-        let failed = |source| PartError::Parquet { path: part.path.clone(), source };
+        let arrow = |error: ArrowError| PartError::Parquet {
+            path: part.path.clone(),
+            source: ParquetError::ArrowError(error.to_string()),
+        };
+        let reader = self.reader(part, range, column)?;
+        let schema = reader.schema();
+        let batches = reader.collect::<Result<Vec<RecordBatch>, ArrowError>>().map_err(arrow)?;
+        let schema = batches.first().map_or(schema, RecordBatch::schema);
+        concat_batches(&schema, &batches).map_err(arrow)
+    }
+
+    /// Hands the rows of a part that belong to blocks of a range on, some at a time.
+    pub(super) fn each_batch(
+        &self,
+        part: &Part,
+        range: BlockRange,
+        take: &mut dyn FnMut(&RecordBatch) -> Result<(), PartError>,
+    ) -> Result<(), PartError> {
+        for batch in self.reader(part, range, None)? {
+            let batch = batch.map_err(|error| PartError::Parquet {
+                path: part.path.clone(),
+                source: ParquetError::ArrowError(error.to_string()),
+            })?;
+            take(&batch)?;
+        }
+        Ok(())
+    }
+
+    /// Reads only the pages that can hold blocks of a range.
+    fn reader(
+        &self,
+        part: &Part,
+        range: BlockRange,
+        column: Option<&str>,
+    ) -> Result<ParquetRecordBatchReader, PartError> {
         let file = PartFile(self.disk.open(&self.data_dir.join(&part.path), Mode::Read)?.into());
         let footer = self.footer(part, &file)?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer);
@@ -99,7 +135,8 @@ impl PartReader {
             Ok(BooleanArray::from_unary(numbers, is_wanted))
         });
         let builder = builder.with_projection(projection).with_batch_size(BATCH_ROWS);
-        let builder = if part.range == range {
+        let is_whole = range.first <= part.range.first && part.range.last <= range.last;
+        let builder = if is_whole {
             builder
         } else {
             let builder = match pages_of(&builder, range) {
@@ -108,45 +145,7 @@ impl PartReader {
             };
             builder.with_row_filter(RowFilter::new(vec![Box::new(wanted)]))
         };
-        let arrow_schema = builder.schema().clone();
-        let reader = builder.build().map_err(failed)?;
-        let schema = match column.and_then(|name| arrow_schema.index_of(name).ok()) {
-            Some(at) => Arc::new(
-                arrow_schema
-                    .project(&[at])
-                    .map_err(|error| failed(ParquetError::ArrowError(error.to_string())))?,
-            ),
-            None => arrow_schema,
-        };
-        let mut batches = Vec::new();
-        for batch in reader {
-            let arrow = |error: arrow::error::ArrowError| {
-                failed(ParquetError::ArrowError(error.to_string()))
-            };
-            batches.push(batch.map_err(arrow)?);
-        }
-        let schema = batches.first().map_or(schema, RecordBatch::schema);
-        concat_batches(&schema, &batches)
-            .map_err(|error| failed(ParquetError::ArrowError(error.to_string())))
-    }
-
-    /// Hands the rows of a part on, some at a time.
-    pub(super) fn each_batch(
-        &self,
-        part: &Part,
-        take: &mut dyn FnMut(&RecordBatch) -> Result<(), PartError>,
-    ) -> Result<(), PartError> {
-        let failed = |source| PartError::Parquet { path: part.path.clone(), source };
-        let file = PartFile(self.disk.open(&self.data_dir.join(&part.path), Mode::Read)?.into());
-        let footer = self.footer(part, &file)?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer);
-        let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(failed)?;
-        for batch in reader {
-            let batch =
-                batch.map_err(|error| failed(ParquetError::ArrowError(error.to_string())))?;
-            take(&batch)?;
-        }
-        Ok(())
+        builder.build().map_err(|source| PartError::Parquet { path: part.path.clone(), source })
     }
 
     fn footer(&self, part: &Part, file: &PartFile) -> Result<ArrowReaderMetadata, PartError> {
@@ -214,10 +213,10 @@ pub fn integers_of(rows: &RecordBatch, column: &str) -> Vec<u64> {
 }
 
 /// Our file as Parquet's reader wants it.
-struct PartFile(Arc<dyn File>);
+pub(super) struct PartFile(pub(super) Arc<dyn File>);
 
 /// What is left of a file from an offset on.
-struct Rest {
+pub(super) struct Rest {
     file: Arc<dyn File>,
     at: u64,
 }

@@ -16,6 +16,7 @@ use crate::ledger::Part;
 use crate::tables::{LAYOUT_VERSION, Table};
 
 use super::PartError;
+use super::read::PartFile;
 use super::sink::Sink;
 
 const ROW_GROUP_ROWS: usize = 256 << 10;
@@ -182,7 +183,7 @@ impl<'a> PartWriter<'a> {
         let (file_bytes, crc32c) = sink.finish()?;
         (self.part.file_bytes, self.part.crc32c) = (file_bytes, crc32c);
         let temporary = self.temporary();
-        self.read_back(disk::read_file(self.disk, &temporary)?)?;
+        self.read_back(&temporary)?;
         let path = self.data_dir.join(&self.part.path);
         self.disk.rename(&temporary, &path)?;
         let mut folder = path.parent();
@@ -195,16 +196,18 @@ impl<'a> PartWriter<'a> {
     }
 
     /// What is on the disk is what was meant, before anything depends on it.
-    fn read_back(&self, bytes: Vec<u8>) -> Result<(), PartError> {
+    fn read_back(&self, path: &Path) -> Result<(), PartError> {
         let part = &self.part;
         let wrong = |what| PartError::ReadBack { path: part.path.clone(), what };
-        if bytes.len() as u64 != part.file_bytes {
+        let (bytes, crc32c) = disk::checksum(self.disk, path)?;
+        if bytes != part.file_bytes {
             return Err(wrong("its length"));
         }
-        if crc32c::crc32c(&bytes) != part.crc32c {
+        if crc32c != part.crc32c {
             return Err(wrong("its checksum"));
         }
-        let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).map_err(self.failed())?;
+        let file = PartFile(self.disk.open(path, Mode::Read)?.into());
+        let reader = SerializedFileReader::new(file).map_err(self.failed())?;
         let rows = reader.metadata().file_metadata().num_rows();
         if u64::try_from(rows).ok() != Some(part.rows) {
             return Err(wrong("its number of rows"));

@@ -7,6 +7,7 @@ mod committer;
 mod damage;
 mod data_dir;
 mod error;
+mod excerpt;
 mod forgetting;
 mod indexing;
 mod lookup;
@@ -26,6 +27,7 @@ pub use data_dir::{
     DataDir, FORMAT_FILE, FORMAT_VERSION, MANIFEST_FILE, OpenError, RESTORING_FILE, format_text,
 };
 pub use error::{AppendError, StoreError, Violation, error_text};
+pub use excerpt::{Excerpt, ExcerptFile};
 pub use forgetting::{Keep, Passed, Retention, plan_parts, plan_trim};
 pub use indexing::Lookups;
 pub use repair::Repair;

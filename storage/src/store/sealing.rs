@@ -74,6 +74,7 @@ impl Chain {
         let request = MergeRequest {
             data_dir: &self.data_dir,
             chain_id: self.chain_id,
+            tables: &Table::ALL,
             range,
             parts: &before,
             reader: &self.parts,

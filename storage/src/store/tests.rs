@@ -570,6 +570,61 @@ fn the_same_log_gives_the_same_parts() {
 }
 
 #[test]
+fn an_excerpt_holds_exactly_the_blocks_of_any_range() {
+    let disk = SimulatedDisk::new();
+    let (data_dir, chain) = open(&disk).unwrap();
+    for number in 0..30 {
+        chain.append(&[applied(block(number), Lane::Live)]).unwrap();
+    }
+    chain.append(&[ChainEvent::Finalized(block(28).block_ref())]).unwrap();
+    while let Some(sealable) = chain.next_sealable(false) {
+        chain.seal(&sealable).unwrap();
+    }
+    // A date has 12 blocks, in parts of 8 and 4.
+    let (scratch, tables) = (Path::new("scratch"), [Table::Blocks, Table::Transactions]);
+    let reader = crate::parquet::PartReader::new(Arc::new(disk.clone()), scratch.to_owned());
+    for (first, last) in [(0, 7), (2, 5), (0, 11), (6, 9), (8, 11), (11, 11)] {
+        let range = BlockRange { first, last };
+        let excerpt = chain.excerpt(range, &tables, scratch).unwrap().unwrap();
+        let header = |number: u64| block(number).header.clone();
+        assert_eq!(excerpt.edges.parent_hash, header(first).parent_hash, "{range}");
+        let hashes = (excerpt.edges.first_hash, excerpt.edges.last_hash);
+        assert_eq!(hashes, (header(first).hash, header(last).hash), "{range}");
+        assert_eq!(excerpt.files.len(), 2);
+        let is_part = range == BlockRange { first: 0, last: 7 } || first == 8;
+        for file in &excerpt.files {
+            assert_eq!(
+                (file.part.range, file.part.rows, file.part.date),
+                (range, last - first + 1, 0)
+            );
+            assert_eq!(file.place.starts_with(data_dir.path()), is_part, "{range}");
+            let (bytes, crc32c) = crate::disk::checksum(&disk, &file.place).unwrap();
+            assert_eq!((bytes, crc32c), (file.part.file_bytes, file.part.crc32c));
+            if !is_part {
+                let rows = reader.rows(&file.part, range, None).unwrap();
+                let numbers = crate::parquet::integers_of(&rows, "block_number");
+                assert_eq!(numbers, range.numbers().collect::<Vec<_>>(), "{range}");
+            }
+        }
+        let places: Vec<_> = excerpt.files.iter().map(|file| file.place.clone()).collect();
+        drop(excerpt);
+        reader.forget();
+        for place in places {
+            let is_there = crate::disk::read_file(&disk, &place).is_ok();
+            assert_eq!(is_there, is_part, "what was made is swept, what was here stays");
+        }
+    }
+    let beyond = BlockRange { first: 20, last: 29 };
+    assert!(chain.excerpt(beyond, &tables, scratch).unwrap().is_none(), "not all is sealed");
+    // A flipped bit is found before it goes anywhere.
+    let part = chain.with_state(|state| state.part_of(Table::Transactions, 3).cloned()).unwrap();
+    disk.flip_bit(&data_dir.path().join(&part.path), 200);
+    let damaged = BlockRange { first: 4, last: 9 };
+    assert!(chain.excerpt(damaged, &tables, scratch).unwrap().is_none());
+    assert!(!chain.damages().unwrap().is_empty(), "it is set aside, and mended");
+}
+
+#[test]
 fn a_block_whose_logs_were_forgotten_is_not_given_back_without_them() {
     let disk = SimulatedDisk::new();
     let (data_dir, chain) = open(&disk).unwrap();
