@@ -58,6 +58,9 @@ pub enum NodeError {
     /// The SQL engine.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The system.
+    #[error("no threads for exporters")]
+    Threads(#[from] std::io::Error),
 }
 
 impl NodeError {
@@ -68,7 +71,7 @@ impl NodeError {
             | NodeError::Pool(_)
             | NodeError::Exporter(_) => Exit::Config,
             NodeError::DataDir(_) | NodeError::Ledger(_) | NodeError::Store { .. } => Exit::DataDir,
-            NodeError::Query(_) => Exit::Failure,
+            NodeError::Query(_) | NodeError::Threads(_) => Exit::Failure,
         }
     }
 }
@@ -203,7 +206,7 @@ impl Node {
                         let (name, shutdown) = (exporter.name.clone(), supervisor.shutdown());
                         let told =
                             forward::note_usage(name, sink.clone(), ledger.clone(), shutdown);
-                        supervisor.spawn(format!("usage for {}", exporter.name), told);
+                        supervisor.spawn_aside(format!("usage for {}", exporter.name), told)?;
                     }
                     let branches = descent.as_ref().map(|descent| descent.branches(chain));
                     let runner = Arc::new(Runner {
@@ -215,7 +218,8 @@ impl Node {
                         filter: exporter.filter(),
                         is_final_only: exporter.finalized,
                     });
-                    supervisor.spawn(task, runner.clone().run(hearing, supervisor.shutdown()));
+                    let run = runner.clone().run(hearing, supervisor.shutdown());
+                    supervisor.spawn_aside(task, run)?;
                     Forwarder::Events(runner)
                 }
                 Sink::Parts(sink) => {
@@ -228,7 +232,8 @@ impl Node {
                         station,
                         exporter: sink,
                     });
-                    supervisor.spawn(task, runner.clone().run(hearing, supervisor.shutdown()));
+                    let run = runner.clone().run(hearing, supervisor.shutdown());
+                    supervisor.spawn_aside(task, run)?;
                     Forwarder::Parts(runner)
                 }
             };

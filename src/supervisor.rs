@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
 /// How long tasks may take to end after shutdown was requested.
 const GRACE: Duration = Duration::from_secs(18);
+const ASIDE_THREADS: usize = 2;
 
 /// Tells tasks to end. Clones hear the same.
 #[derive(Clone)]
@@ -61,12 +63,22 @@ pub struct Supervisor {
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<TaskResult>,
     names: Vec<(Id, String)>,
+    /// Threads for what must never slow the rest; made when there is such a task.
+    aside: Option<Runtime>,
 }
 
 impl Default for Supervisor {
     fn default() -> Supervisor {
         let (shutdown, _) = watch::channel(false);
-        Supervisor { shutdown, tasks: JoinSet::new(), names: Vec::new() }
+        Supervisor { shutdown, tasks: JoinSet::new(), names: Vec::new(), aside: None }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if let Some(aside) = self.aside.take() {
+            aside.shutdown_background();
+        }
     }
 }
 
@@ -90,6 +102,34 @@ impl Supervisor {
         };
         let id = self.tasks.spawn(task).id();
         self.names.push((id, name.into()));
+    }
+
+    /// Spawns a task on threads beside those of `spawn`: while it computes, or a driver of it
+    /// blocks, the others go on (INV-6).
+    pub fn spawn_aside<E>(
+        &mut self,
+        name: impl Into<String>,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> std::io::Result<()>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let aside = match self.aside.take() {
+            Some(aside) => aside,
+            None => tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(ASIDE_THREADS)
+                .thread_name("aside")
+                .enable_all()
+                .build()?,
+        };
+        let task = async move {
+            task.await.map_err(|error| -> Box<_> { Box::new(error) })?;
+            Ok(())
+        };
+        let id = self.tasks.spawn_on(task, aside.handle()).id();
+        self.names.push((id, name.into()));
+        self.aside = Some(aside);
+        Ok(())
     }
 
     /// Runs a blocking loop on a thread of its own; it must end by itself on shutdown.

@@ -15,6 +15,7 @@ pub(super) async fn run(args: DevnetArgs) -> Result<Exit, CommandError> {
         chain_id: args.chain_id,
         seed: args.seed,
         block_time: args.block_time,
+        timestamp_step: args.timestamp_step,
         transactions: args.transactions,
         finality: args.finality,
         reorg_every: args.reorg_every,

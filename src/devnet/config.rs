@@ -12,6 +12,8 @@ pub struct DevnetConfig {
     pub seed: u64,
     /// Time between blocks; zero mines on request only (`devnet_mine`).
     pub block_time: Duration,
+    /// Seconds between the timestamps of blocks, from 30 days ago on; 0 takes the clock's.
+    pub timestamp_step: u64,
     /// Transactions of a synthetic block.
     pub transactions: usize,
     /// Blocks behind the head that are final.
@@ -32,6 +34,7 @@ impl Default for DevnetConfig {
             chain_id: 1337,
             seed: 1,
             block_time: Duration::from_secs(1),
+            timestamp_step: 0,
             transactions: 12,
             finality: 32,
             reorg_every: 0,

@@ -221,9 +221,12 @@ impl DevNode {
         for _ in 0..count {
             let (number, parent, salt) = self
                 .with(|state| (state.chain.len() as u64, state.chain.last().copied(), state.forks));
-            let timestamp = match parent {
-                Some(parent) => clock::unix_seconds().max(parent.timestamp + 1),
-                None => clock::unix_seconds(),
+            let now = clock::unix_seconds();
+            let timestamp = match (parent, self.config.timestamp_step) {
+                (Some(parent), 0) => now.max(parent.timestamp + 1),
+                (Some(parent), step) => parent.timestamp + step,
+                (None, 0) => now,
+                (None, _) => now.saturating_sub(30 * 86_400),
             };
             let parent_hash = parent.map(|parent| parent.hash).unwrap_or_default();
             let mut recipe = Recipe { number, parent_hash, timestamp, salt, hash: B256::ZERO };

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use crate::ExportError;
 
 use super::config::HdfsConfig;
-use super::failure::{failure, is_missing};
+use super::failure::{failure, in_the_way, is_missing};
 use super::files::{Body, Entry, Files, Renamed};
 
 const CHUNK: usize = 1 << 20;
@@ -275,11 +275,11 @@ impl Files for Cluster {
         }
     }
 
-    async fn size(&self, path: &str) -> Result<Option<u64>, ExportError> {
+    async fn look(&self, path: &str) -> Result<Option<Entry>, ExportError> {
         let (client, path) = (self.client().await?, self.path(path));
         let what = format!("look at {path}");
         match self.within(&what, client.get_file_info(&path)).await? {
-            Ok(status) => Ok(Some(status.length as u64)),
+            Ok(status) => Ok(Some(entry(&status))),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.failed(&what, &error)),
         }
@@ -340,7 +340,11 @@ impl Files for Cluster {
 
     async fn folder(&self, path: &str) -> Result<(), ExportError> {
         let (client, path) = (self.client().await?, self.path(path));
-        self.call(&format!("make {path}"), client.mkdirs(&path, 0o755, true)).await
+        let what = format!("make {path}");
+        match self.within(&what, client.mkdirs(&path, 0o755, true)).await? {
+            Err(HdfsError::AlreadyExists(_)) => Err(in_the_way(&self.config.url, &path)),
+            made => made.map_err(|error| self.failed(&what, &error)),
+        }
     }
 }
 

@@ -82,6 +82,14 @@ pub(super) fn failure(sink: &str, what: &str, error: &HdfsError) -> ExportError 
     }
 }
 
+/// A file lies where a folder should be.
+pub(super) fn in_the_way(sink: &str, path: &str) -> ExportError {
+    ExportError::Refused {
+        sink: sink.to_owned(),
+        reason: format!("{path} is a file where the lake wants a folder: move it away"),
+    }
+}
+
 /// Whether something was not there.
 pub(super) fn is_missing(error: &HdfsError) -> bool {
     let HdfsError::RPCError(class, _) = error else {

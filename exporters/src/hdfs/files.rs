@@ -43,8 +43,8 @@ pub(super) enum Renamed {
 pub(super) trait Files: Send + Sync {
     /// What is in a folder; nothing when it is not there.
     async fn list(&self, folder: &str) -> Result<Vec<Entry>, ExportError>;
-    /// Bytes of a file; `None` when it is not there.
-    async fn size(&self, path: &str) -> Result<Option<u64>, ExportError>;
+    /// What is under a path; `None` when nothing is.
+    async fn look(&self, path: &str) -> Result<Option<Entry>, ExportError>;
     /// A small file's content; `None` when it is not there.
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>, ExportError>;
     /// Bytes and CRC-32C of a file, read whole.

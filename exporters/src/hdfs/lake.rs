@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::parts::{Due, HeldDate, HeldRun, PartFile, PartRun};
 use crate::{ExportError, failpoint};
 
+use super::failure::in_the_way;
 use super::files::{Body, Files, Renamed};
 use super::manifest::{
     FORMAT, Manifest, ManifestFile, ManifestRun, folder_of, name_of, version_of,
@@ -91,8 +92,16 @@ impl<F: Files> Lake<F> {
 
     /// What would be made.
     pub(super) async fn missing(&self) -> Result<Vec<String>, ExportError> {
-        let is_there = self.files.size("").await?.is_some();
-        Ok(if is_there { Vec::new() } else { vec![format!("the folder {}", self.manner.sink)] })
+        match self.files.look("").await? {
+            None => Ok(vec![format!("the folder {}", self.manner.sink)]),
+            Some(entry) if entry.is_folder => Ok(Vec::new()),
+            Some(_) => Err(in_the_way(&self.manner.sink, &self.manner.sink)),
+        }
+    }
+
+    /// Bytes of a file; `None` when it is not there.
+    async fn size(&self, path: &str) -> Result<Option<u64>, ExportError> {
+        Ok(self.files.look(path).await?.map(|entry| entry.bytes))
     }
 
     /// What is held of a date. What another process began is waited for, or taken over.
@@ -184,7 +193,7 @@ impl<F: Files> Lake<F> {
         }
         for file in manifest.runs.iter().filter(|r| r.blocks == run.range).flat_map(|r| &r.files) {
             // What was cut must not be taken for one that an earlier try has brought.
-            if self.files.size(&file.path).await? != Some(file.bytes) {
+            if self.size(&file.path).await? != Some(file.bytes) {
                 self.files.remove(&file.path).await?;
             }
         }
@@ -217,7 +226,7 @@ impl<F: Files> Lake<F> {
     /// earlier try of this very run, perhaps from other parts with the same rows, and stays: a file
     /// that can be seen never changes.
     async fn place(&self, file: &PartFile) -> Result<ManifestFile, ExportError> {
-        if self.files.size(&file.name).await?.is_none() {
+        if self.size(&file.name).await?.is_none() {
             let (folder, name) = file.name.rsplit_once('/').unwrap_or(("", &file.name));
             let temporary = self.temporary(name);
             self.put(&temporary, file).await?;
@@ -238,7 +247,7 @@ impl<F: Files> Lake<F> {
             let place = file.place.display();
             return Err(self.away(format!("the local file {place} is not what it was")));
         }
-        let there = self.files.size(temporary).await?;
+        let there = self.size(temporary).await?;
         if there != Some(file.bytes) {
             return Err(self.away(format!("{temporary} has {there:?} of {} bytes", file.bytes)));
         }

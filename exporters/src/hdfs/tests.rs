@@ -135,8 +135,14 @@ impl Files for Process {
         .await
     }
 
-    async fn size(&self, path: &str) -> Result<Option<u64>, ExportError> {
-        self.call(|files, _| files.get(path).map(|bytes| bytes.len() as u64)).await
+    async fn look(&self, path: &str) -> Result<Option<Entry>, ExportError> {
+        let entry = |bytes: &Vec<u8>| Entry {
+            name: path.rsplit('/').next().unwrap_or_default().to_owned(),
+            bytes: bytes.len() as u64,
+            is_folder: false,
+            changed_ms: 0,
+        };
+        self.call(|files, _| files.get(path).map(entry)).await
     }
 
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>, ExportError> {
