@@ -12,14 +12,16 @@ mkdir -p "$w"
 cargo build --release
 export HEADWATER=${HEADWATER:-$PWD/target/release/headwater}
 if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
-"$w/py/bin/pip" install -q 'confluent-kafka[avro,schemaregistry]==2.16.1' cassandra-driver==3.30.1 azure-data-tables==12.7.0 duckdb pyarrow
+"$w/py/bin/pip" install -q 'confluent-kafka[avro,schemaregistry]==2.16.1' cassandra-driver==3.30.1 azure-data-tables==12.7.0 duckdb pyarrow web3
 cleanup() {
   bash "$here/kafka/server.sh" stop "$w/kafka" > /dev/null 2>&1 || true
   bash "$here/schema-registry/server.sh" stop "$w/registry" > /dev/null 2>&1 || true
   for cassandra in cassandra cassandra-tls cassandra-cluster/one cassandra-cluster/three; do
     if [ -d "$w/$cassandra" ]; then bash "$here/cassandra/server.sh" kill "$w/$cassandra" > /dev/null 2>&1 || true; fi
   done
-  bash "$here/hdfs/server.sh" kill "$w/hdfs" > /dev/null 2>&1 || true
+  for hdfs in hdfs hdfs/ha hdfs/krb; do
+    if [ -d "$w/$hdfs" ]; then bash "$here/hdfs/server.sh" kill "$w/$hdfs" > /dev/null 2>&1 || true; fi
+  done
   bash "$here/azurite/server.sh" kill "$w/azurite" > /dev/null 2>&1 || true
   bash "$here/keyvault/server.sh" kill "$w/keyvault" > /dev/null 2>&1 || true
   for client in anvil geth; do
@@ -35,6 +37,7 @@ for proof in "$@"; do
       bash "$here/kafka/server.sh" start "$w/kafka"
       HEADWATER_KAFKA=127.0.0.1:9092 cargo test -p headwater-exporters --test exporters kafka
       "$w/py/bin/python" "$here/prove/kafka.py" "$w/kafka"
+      "$w/py/bin/python" "$here/prove/kafka_legacy.py" "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka_refusals.py" "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka_exactly_once.py" "$w/kafka" "${HEADWATER_KILLS:-60}" ;;
     kafka-avro)
@@ -43,6 +46,7 @@ for proof in "$@"; do
       if why=$(bash "$here/schema-registry/server.sh" start "$w/registry" 2>&1); then
         bash "$here/schema-registry/server.sh" stop "$w/registry"
         "$w/py/bin/python" "$here/prove/kafka_avro.py" "$w/kafka" "$w/registry"
+        "$w/py/bin/python" "$here/prove/kafka_legacy.py" "$w/kafka" "$w/registry"
       else
         echo "NOT RUN: the schema registry does not start: $why"
       fi ;;
@@ -57,7 +61,9 @@ for proof in "$@"; do
     hdfs)
       bash "$here/hdfs/server.sh" install "$w/hdfs"
       bash "$here/spark/server.sh" install "$w/spark"
-      "$w/py/bin/python" "$here/prove/hdfs.py" "$w/hdfs" "$w/spark" "${HEADWATER_ENDS:-20}" ;;
+      "$w/py/bin/python" "$here/prove/hdfs.py" "$w/hdfs" "$w/spark" "${HEADWATER_ENDS:-20}"
+      "$w/py/bin/python" "$here/prove/hdfs_refusals.py" "$w/hdfs"
+      "$w/py/bin/python" "$here/prove/hdfs_secure.py" "$w/hdfs" ;;
     azure-tables)
       AZURITE_MODE=memory bash "$here/azurite/server.sh" start "$w/azurite"
       HEADWATER_AZURE_TABLES=http://127.0.0.1:10002/devstoreaccount1 cargo test -p headwater-exporters --test exporters azure_tables

@@ -7,7 +7,8 @@
 
 use std::collections::HashMap;
 
-use arrow::datatypes::Schema;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow_avro::schema::{
     AVRO_NAME_METADATA_KEY, AVRO_NAMESPACE_METADATA_KEY, AvroSchema, FingerprintStrategy,
     SCHEMA_METADATA_KEY,
@@ -17,7 +18,7 @@ use arrow_avro::writer::{Encoder, WriterBuilder};
 use headwater_storage::tables::Table;
 use serde_json::{Value, json};
 
-use crate::encode::{TableRows, sink_schema};
+use crate::encode::sink_schema;
 
 const NAMESPACE: &str = "headwater";
 
@@ -52,20 +53,29 @@ pub(super) fn schema(table: Table) -> Result<String, AvroError> {
     Ok(schema.to_string())
 }
 
-/// Writes rows under a schema's id in the registry.
-pub(super) fn encoder(table: Table, id: u32) -> Result<Encoder, AvroError> {
-    let written = HashMap::from([(SCHEMA_METADATA_KEY.to_owned(), schema(table)?)]);
-    let columns = Schema::new_with_metadata(sink_schema(table).fields().clone(), written);
+/// Writes rows with these columns under a schema's id in the registry.
+pub(super) fn encoder(
+    table: Table,
+    columns: &SchemaRef,
+    schema: String,
+    id: u32,
+) -> Result<Encoder, AvroError> {
+    let written = HashMap::from([(SCHEMA_METADATA_KEY.to_owned(), schema)]);
+    let columns = Schema::new_with_metadata(columns.fields().clone(), written);
     WriterBuilder::new(columns)
         .with_fingerprint_strategy(FingerprintStrategy::Id(id))
         .build_encoder::<AvroSoeFormat>()
         .map_err(|e| error(table)(e.to_string()))
 }
 
-/// All rows of an event in a table, in order.
-pub(super) fn encode(encoder: &mut Encoder, rows: &TableRows) -> Result<Vec<Vec<u8>>, AvroError> {
-    let failed = error(rows.table);
-    encoder.encode(&rows.columns).map_err(|e| failed(e.to_string()))?;
+/// All rows, in order.
+pub(super) fn encode(
+    encoder: &mut Encoder,
+    table: Table,
+    rows: &RecordBatch,
+) -> Result<Vec<Vec<u8>>, AvroError> {
+    let failed = error(table);
+    encoder.encode(rows).map_err(|e| failed(e.to_string()))?;
     let encoded = encoder.flush();
     Ok(encoded.iter().map(|row| row.to_vec()).collect())
 }
@@ -94,7 +104,9 @@ mod tests {
         let mut seen = 0;
         for event in &batch.events {
             for rows in batch.tables_of(event) {
-                let encoded = encode(&mut encoder(rows.table, 7).unwrap(), &rows).unwrap();
+                let (table, columns) = (rows.table, sink_schema(rows.table));
+                let mut encoder = encoder(table, &columns, schema(table).unwrap(), 7).unwrap();
+                let encoded = encode(&mut encoder, table, &rows.columns).unwrap();
                 assert_eq!(encoded.len(), rows.columns.num_rows());
                 assert!(encoded.iter().all(|row| row.starts_with(&[0, 0, 0, 0, 7])));
                 seen += encoded.len();

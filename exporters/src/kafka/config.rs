@@ -35,6 +35,9 @@ pub struct KafkaConfig {
     /// Of the values; keys are text.
     #[serde(default)]
     pub format: PayloadFormat,
+    /// Which topics there are, and what is in their records.
+    #[serde(default)]
+    pub layout: Layout,
     /// Where the schemas of Avro values are.
     pub schema_registry: Option<RegistryConfig>,
     /// Rows and cursor in one transaction: exactly once for who reads `read_committed`.
@@ -57,6 +60,17 @@ pub enum PayloadFormat {
     Json,
     /// Avro in Confluent framing.
     Avro,
+}
+
+/// Which topics there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// One per table and chain, with the table's columns.
+    #[default]
+    Tables,
+    /// Those of the platform that Headwater replaces.
+    Legacy,
 }
 
 /// `schema_registry`.

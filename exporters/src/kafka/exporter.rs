@@ -9,14 +9,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryFuture, Producer};
 use tokio::time::Instant;
 
-use crate::encode::Row;
 use crate::{Batch, BuildError, ExportError, Exporter, Held, Mark, Scope};
 
 use super::KafkaConfig;
 use super::client::{Client, delivered};
+use super::config::Layout;
 use super::failure::failure;
-use super::message::{Form, Message};
-use super::topics;
+use super::message::{Form, Message, in_json};
+use super::topics::{self, Names};
 use super::transaction::{Ended, Owner, Session, look};
 
 /// A transaction ends at the event behind which it would be longer,
@@ -29,6 +29,7 @@ pub struct Kafka {
     config: KafkaConfig,
     scope: Scope,
     form: Form,
+    names: Names,
     /// Made anew after a fatal error.
     client: Mutex<Option<Client>>,
     /// Without the chain.
@@ -82,14 +83,21 @@ impl Kafka {
         if let Some(problem) = config.problem() {
             return Err(wrong(problem));
         }
+        if config.layout == Layout::Legacy && scope.chains.len() > 1 {
+            return Err(wrong(
+                "`layout = \"legacy\"` has no chain in its topics: give each chain an exporter of \
+                 its own with `chains = [..]` and a `prefix`"
+                    .to_owned(),
+            ));
+        }
         let client = Client::new(&config.producer())
             .map_err(|error| wrong(format!("librdkafka refuses the settings: {error}")))?;
         let random = getrandom::u64().map_err(|error| wrong(error.to_string()))?;
         let id = config.transactional_id.clone().unwrap_or_else(|| format!("headwater-{name}"));
         let owner = Owner { id, instance: format!("{random:016x}") };
         let (client, exact) = (Mutex::new(Some(client)), tokio::sync::Mutex::default());
-        let form = Form::new(name, &config)?;
-        Ok(Kafka { config, scope: scope.clone(), form, client, owner, exact })
+        let (form, names) = (Form::new(name, &config)?, Names::new(&config));
+        Ok(Kafka { config, scope: scope.clone(), form, names, client, owner, exact })
     }
 
     fn client(&self) -> Result<Client, ExportError> {
@@ -117,7 +125,7 @@ impl Kafka {
         let client = self.client()?;
         let mut deliveries: Vec<(String, DeliveryFuture)> = Vec::new();
         for event in &batch.events {
-            for message in self.form.messages(&self.config.prefix, batch, event).await? {
+            for message in self.form.messages(&self.names, batch, event).await? {
                 match client.send(message.record()).await {
                     Ok(delivery) => deliveries.push((message.event_id, delivery)),
                     Err(error) => return Err(self.failed(&client, &error, &message.event_id)),
@@ -204,7 +212,7 @@ impl Kafka {
         };
         let (mut open, mut last, mut opened) = (0, None, Instant::now());
         for event in batch.events.iter().filter(|event| event.head.lsn > held) {
-            let messages = self.form.messages(&self.config.prefix, batch, event).await?;
+            let messages = self.form.messages(&self.names, batch, event).await?;
             let bytes: usize = messages.iter().map(Message::bytes).sum();
             let is_long = open + bytes > TRANSACTION_BYTES_MAX;
             if open > 0 && (is_long || opened.elapsed() > TRANSACTION_TIME_MAX) {
@@ -226,29 +234,29 @@ impl Exporter for Kafka {
     async fn missing(&self) -> Result<Vec<String>, ExportError> {
         let missing = topics::missing(&self.config, &self.scope, &self.client()?).await?;
         let topics = missing.into_keys().map(|topic| format!("topic {topic}"));
-        let Scope { chains, tables } = &self.scope;
-        let subjects = self.form.missing(&self.config.prefix, chains, tables).await?;
+        let subjects = self.form.missing(&self.names, &self.scope).await?;
         Ok(topics.chain(subjects).collect())
     }
 
     fn explain(&self, batch: &Batch) -> Vec<serde_json::Value> {
-        let explained = |row: Row| {
+        let explained = |message: Message| {
             serde_json::json!({
-                "topic": topics::topic(&self.config.prefix, &batch.chain, row.table),
-                "key": row.key,
+                "topic": message.topic,
+                "key": message.key,
                 "headers": {
-                    "event_id": row.event_id, "lsn": row.lsn.to_string(), "op": row.op.as_str(),
+                    "event_id": message.event_id, "lsn": message.lsn, "op": message.op.as_str(),
                 },
-                "value": serde_json::from_str::<serde_json::Value>(&row.json).unwrap_or_default(),
+                "value": serde_json::from_slice::<serde_json::Value>(&message.value)
+                    .unwrap_or_default(),
             })
         };
-        batch.rows().map(explained).collect()
+        let records = batch.events.iter().flat_map(|event| self.names.records(batch, event));
+        records.flat_map(in_json).map(explained).collect()
     }
 
     async fn check(&self) -> Result<(), ExportError> {
         topics::ensure(&self.config, &self.scope, &self.client()?).await?;
-        let Scope { chains, tables } = &self.scope;
-        self.form.check(&self.config.prefix, chains, tables).await?;
+        self.form.check(&self.names, &self.scope).await?;
         let exact = self.exact.lock().await;
         if exact.is_fenced {
             for chain in &self.scope.chains {

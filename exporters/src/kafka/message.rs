@@ -2,30 +2,45 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::RecordBatch;
 use arrow_avro::writer::Encoder;
-use headwater_storage::model::{ChainName, Op, OwnedEvent};
+use headwater_storage::model::{EventHead, Op, OwnedEvent};
 use headwater_storage::tables::Table;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use tokio::sync::Mutex;
 
-use crate::encode::TableRows;
-use crate::{Batch, BuildError, ExportError};
+use crate::encode::{Picked, json};
+use crate::{Batch, BuildError, ExportError, Scope};
 
 use super::KafkaConfig;
 use super::avro;
 use super::config::PayloadFormat;
 use super::registry::Registry;
-use super::topics;
+use super::topics::Names;
+
+/// Rows of an event that go to a topic.
+pub(super) struct Records {
+    /// The topic.
+    pub(super) topic: String,
+    /// The table that they come from.
+    pub(super) table: Table,
+    /// The event.
+    pub(super) head: EventHead,
+    /// Their columns.
+    pub(super) columns: RecordBatch,
+    /// Those that go.
+    pub(super) picked: Vec<Picked>,
+}
 
 /// A row as a record of a topic.
 pub(super) struct Message {
     pub(super) topic: String,
     pub(super) event_id: String,
-    key: String,
-    lsn: String,
-    op: Op,
-    value: Vec<u8>,
+    pub(super) key: String,
+    pub(super) lsn: String,
+    pub(super) op: Op,
+    pub(super) value: Vec<u8>,
 }
 
 impl Message {
@@ -74,31 +89,26 @@ impl Form {
     /// The messages of an event, in order.
     pub(super) async fn messages(
         &self,
-        prefix: &str,
+        names: &Names,
         batch: &Batch,
         event: &OwnedEvent,
     ) -> Result<Vec<Message>, ExportError> {
         let mut messages = Vec::new();
-        for rows in batch.tables_of(event).filter(|rows| !rows.picked.is_empty()) {
-            let topic = topics::topic(prefix, &batch.chain, rows.table);
+        for records in names.records(batch, event) {
             match self {
-                Form::Json => messages.extend(rows.into_rows().map(|row| Message {
-                    topic: topic.clone(),
-                    event_id: row.event_id,
-                    key: row.key,
-                    lsn: row.lsn.to_string(),
-                    op: row.op,
-                    value: row.json.into_bytes(),
-                })),
+                Form::Json => messages.extend(in_json(records)),
                 Form::Avro { registry, encoders } => {
+                    let (topic, table) = (&records.topic, records.table);
                     let mut encoders = encoders.lock().await;
-                    if !encoders.contains_key(&topic) {
-                        let encoder = prepare(registry, &topic, rows.table).await?;
+                    if !encoders.contains_key(topic) {
+                        let encoder = prepare(registry, names, topic, table).await?;
                         encoders.insert(topic.clone(), encoder);
                     }
-                    let encoder = encoders.get_mut(&topic);
-                    let values = encoder.map_or(Ok(Vec::new()), |e| avro::encode(e, &rows));
-                    messages.extend(framed(&topic, rows, values.map_err(|e| refused(&topic, &e))?));
+                    let encoder = encoders.get_mut(topic);
+                    let values = encoder
+                        .map_or(Ok(Vec::new()), |e| avro::encode(e, table, &records.columns));
+                    let values = values.map_err(|error| refused(topic, &error))?;
+                    messages.extend(framed(records, values));
                 }
             }
         }
@@ -106,15 +116,10 @@ impl Form {
     }
 
     /// Makes sure of the schemas that chains and tables need.
-    pub(super) async fn check(
-        &self,
-        prefix: &str,
-        chains: &[ChainName],
-        tables: &[Table],
-    ) -> Result<(), ExportError> {
+    pub(super) async fn check(&self, names: &Names, scope: &Scope) -> Result<(), ExportError> {
         let Form::Avro { registry, encoders } = self else { return Ok(()) };
-        for (topic, table) in topics::of(prefix, chains, tables) {
-            let encoder = prepare(registry, &topic, table).await?;
+        for (topic, table) in names.of(scope) {
+            let encoder = prepare(registry, names, &topic, table).await?;
             encoders.lock().await.insert(topic, encoder);
         }
         Ok(())
@@ -123,14 +128,13 @@ impl Form {
     /// Schemas that are not registered.
     pub(super) async fn missing(
         &self,
-        prefix: &str,
-        chains: &[ChainName],
-        tables: &[Table],
+        names: &Names,
+        scope: &Scope,
     ) -> Result<Vec<String>, ExportError> {
         let Form::Avro { registry, .. } = self else { return Ok(Vec::new()) };
         let mut missing = Vec::new();
-        for (topic, table) in topics::of(prefix, chains, tables) {
-            let schema = avro::schema(table).map_err(|error| refused(&topic, &error))?;
+        for (topic, table) in names.of(scope) {
+            let schema = names.schema(table).map_err(|error| refused(&topic, &error))?;
             if registry.find(&subject(&topic), &schema).await?.is_none() {
                 missing.push(format!("subject {} {schema}", subject(&topic)));
             }
@@ -148,20 +152,38 @@ fn refused(topic: &str, error: &avro::AvroError) -> ExportError {
     ExportError::Refused { sink: format!("the topic {topic}"), reason: error.to_string() }
 }
 
-async fn prepare(registry: &Registry, topic: &str, table: Table) -> Result<Encoder, ExportError> {
-    let schema = avro::schema(table).map_err(|error| refused(topic, &error))?;
+async fn prepare(
+    registry: &Registry,
+    names: &Names,
+    topic: &str,
+    table: Table,
+) -> Result<Encoder, ExportError> {
+    let schema = names.schema(table).map_err(|error| refused(topic, &error))?;
     let id = registry.ensure(&subject(topic), &schema).await?;
-    avro::encoder(table, id).map_err(|error| refused(topic, &error))
+    let encoder = avro::encoder(table, &names.columns(table), schema, id);
+    encoder.map_err(|error| refused(topic, &error))
+}
+
+/// The rows that go, as JSON objects.
+pub(super) fn in_json(records: Records) -> impl Iterator<Item = Message> {
+    let Records { topic, head, columns, picked, .. } = records;
+    picked.into_iter().map(move |Picked { at, event_id, key }| {
+        let mut json = String::with_capacity(1024);
+        json::write_row(&columns, at, &mut json);
+        json.push('}');
+        let (topic, lsn) = (topic.clone(), head.lsn.to_string());
+        Message { topic, event_id, key, lsn, op: head.op, value: json.into_bytes() }
+    })
 }
 
 /// The rows that go, with their bytes.
-fn framed(topic: &str, rows: TableRows, values: Vec<Vec<u8>>) -> Vec<Message> {
-    let (lsn, op) = (rows.head.lsn.to_string(), rows.head.op);
+fn framed(records: Records, values: Vec<Vec<u8>>) -> Vec<Message> {
+    let Records { topic, head, picked, .. } = records;
     let mut values: Vec<Option<Vec<u8>>> = values.into_iter().map(Some).collect();
-    let message = |picked: crate::encode::Picked| {
+    let message = |picked: Picked| {
         let value = values.get_mut(picked.at).and_then(Option::take)?;
-        let (topic, lsn) = (topic.to_owned(), lsn.clone());
+        let (topic, lsn, op) = (topic.clone(), head.lsn.to_string(), head.op);
         Some(Message { topic, event_id: picked.event_id, key: picked.key, lsn, op, value })
     };
-    rows.picked.into_iter().filter_map(message).collect()
+    picked.into_iter().filter_map(message).collect()
 }

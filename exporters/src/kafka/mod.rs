@@ -7,6 +7,7 @@ mod config;
 mod cursors;
 mod exporter;
 mod failure;
+mod legacy;
 mod message;
 mod registry;
 mod topics;

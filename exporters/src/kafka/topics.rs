@@ -1,38 +1,105 @@
-//! Topics: one per table and chain, made on request.
+//! Topics, made on request, and what goes into each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use headwater_storage::model::ChainName;
+use arrow::datatypes::SchemaRef;
+use headwater_storage::model::{ChainName, OwnedEvent};
 use headwater_storage::tables::Table;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::{ExportError, Scope};
+use crate::encode::sink_schema;
+use crate::{Batch, ExportError, Scope};
 
 use super::KafkaConfig;
+use super::avro::{self, AvroError};
 use super::client::{Client, Context, blocking};
+use super::config::Layout;
 use super::cursors;
 use super::failure::failure;
+use super::legacy;
+use super::message::Records;
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// `<prefix><chain>.<table>`.
-pub(super) fn topic(prefix: &str, chain: &ChainName, table: Table) -> String {
-    format!("{prefix}{chain}.{}", table.name())
+/// How topics are named.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    prefix: String,
+    layout: Layout,
 }
 
-/// The topic of each chain and table.
-pub(super) fn of(prefix: &str, chains: &[ChainName], tables: &[Table]) -> Vec<(String, Table)> {
-    let of_chain = |chain| tables.iter().map(move |table| (topic(prefix, chain, *table), *table));
-    chains.iter().flat_map(of_chain).collect()
+impl Names {
+    pub(super) fn new(config: &KafkaConfig) -> Names {
+        Names { prefix: config.prefix.clone(), layout: config.layout }
+    }
+
+    /// The records that an event's rows of a table become, by topic.
+    pub(super) fn records(&self, batch: &Batch, event: &OwnedEvent) -> Vec<Records> {
+        let rows = batch.tables_of(event).filter(|rows| !rows.picked.is_empty());
+        let mut records = Vec::new();
+        for rows in rows {
+            match (self.layout, &event.block) {
+                (Layout::Tables, _) => records.push(Records {
+                    topic: self.topic(&batch.chain, rows.table),
+                    table: rows.table,
+                    head: rows.head,
+                    columns: rows.columns,
+                    picked: rows.picked,
+                }),
+                (Layout::Legacy, Some(block)) => {
+                    records.extend(legacy::records(&self.prefix, block, rows));
+                }
+                (Layout::Legacy, None) => {}
+            }
+        }
+        records
+    }
+
+    /// `<prefix><chain>.<table>`.
+    fn topic(&self, chain: &ChainName, table: Table) -> String {
+        format!("{}{chain}.{}", self.prefix, table.name())
+    }
+
+    /// The topics of all chains and tables.
+    pub(super) fn of(&self, scope: &Scope) -> Vec<(String, Table)> {
+        let legacy = |table: &Table| {
+            let topics = legacy::topics(*table).into_iter();
+            topics.map(|topic| (format!("{}{topic}", self.prefix), *table)).collect::<Vec<_>>()
+        };
+        let plain = |chain: &ChainName| {
+            let topic = |table: &Table| (self.topic(chain, *table), *table);
+            scope.tables.iter().map(topic).collect::<Vec<(String, Table)>>()
+        };
+        match self.layout {
+            Layout::Tables => scope.chains.iter().flat_map(plain).collect(),
+            Layout::Legacy => scope.tables.iter().flat_map(legacy).collect(),
+        }
+    }
+
+    /// The Avro schema of a table's records.
+    pub(super) fn schema(&self, table: Table) -> Result<String, AvroError> {
+        match self.layout {
+            Layout::Tables => avro::schema(table),
+            Layout::Legacy => Ok(legacy::schema(table)),
+        }
+    }
+
+    /// The columns of a table's records.
+    pub(super) fn columns(&self, table: Table) -> SchemaRef {
+        match self.layout {
+            Layout::Tables => sink_schema(table),
+            Layout::Legacy => legacy::columns(table),
+        }
+    }
 }
 
 /// Topics that must be there, and the number of partitions of those that are made.
 fn wanted(config: &KafkaConfig, scope: &Scope) -> BTreeMap<String, i32> {
-    let topics = of(&config.prefix, &scope.chains, &scope.tables).into_iter();
+    let topics = Names::new(config).of(scope).into_iter();
     let mut wanted: BTreeMap<String, i32> =
         topics.map(|(topic, _)| (topic, config.partitions)).collect();
     if config.exactly_once {
