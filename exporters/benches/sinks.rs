@@ -5,6 +5,8 @@
 //! `HEADWATER_KAFKA=127.0.0.1:9092`: records a second without compression, to be compared with
 //! librdkafka's `examples/rdkafka_performance -P` with as many records of the same mean size.
 //! `HEADWATER_AZURE_TABLES=http://127.0.0.1:10002/devstoreaccount1`: entities a second.
+//! `HEADWATER_HDFS=hdfs://127.0.0.1:9000/bench` and `HEADWATER_HDFS_SHELL="hdfs dfs"`: a run of six
+//! files of 128 MiB against `-put` of the same files, less the time that the shell takes for `-ls`.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -24,13 +26,16 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use headwater_exporters::azure_tables::{AzureTables, AzureTablesConfig};
 use headwater_exporters::encode::Filter;
+use headwater_exporters::hdfs::{Hdfs, HdfsConfig};
 use headwater_exporters::kafka::{Kafka, KafkaConfig};
+use headwater_exporters::parts::{PartExporter, PartFile, PartRun};
 use headwater_exporters::scylla::{SOURCES, Scylla, ScyllaConfig};
 use headwater_exporters::{Batch, Exporter, Mark, Scope, azure_tables};
 use headwater_storage::model::{
-    Block, BlockParts, BlockRef, Branches, ChainName, EventHead, Lane, Linked, Lsn, Op, Origin,
-    OwnedEvent, Receipt, Verified,
+    B256, Block, BlockParts, BlockRange, BlockRef, Branches, ChainName, EventHead, Lane, Linked,
+    Lsn, Op, Origin, OwnedEvent, Receipt, Verified,
 };
+use headwater_storage::parquet::PartName;
 use headwater_storage::tables::Table;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -45,6 +50,7 @@ const BATCH_BLOCKS: usize = 64;
 const BATCHES: usize = 4;
 const REQUESTS: usize = 128;
 const ROWS_MAX: usize = 200;
+const LARGE: u64 = 128 << 20;
 
 type Bound = Vec<MaybeUnset<CqlValue>>;
 
@@ -134,6 +140,104 @@ async fn main() {
         Ok(endpoint) => azure(&endpoint, &blocks).await,
         Err(_) => println!("SKIPPED: Azure Tables; set HEADWATER_AZURE_TABLES"),
     }
+    match (std::env::var("HEADWATER_HDFS"), std::env::var("HEADWATER_HDFS_SHELL")) {
+        (Ok(url), Ok(shell)) => hdfs(&url, &shell).await,
+        _ => println!("SKIPPED: HDFS; set HEADWATER_HDFS and HEADWATER_HDFS_SHELL"),
+    }
+}
+
+/// A run of large files.
+fn large_run(folder: &Path, round: u64) -> PartRun {
+    let range = BlockRange { first: round * 1000, last: round * 1000 + 999 };
+    let files = Table::ALL.into_iter().map(|table| {
+        let name = PartName { table, chain_id: 1, date: 20_000, range }.path();
+        let place = folder.join(table.name());
+        let mut state = round + table as u64 + 1;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_le_bytes()
+        };
+        let bytes: Vec<u8> = (0..LARGE / 8).flat_map(|_| next()).collect();
+        std::fs::write(&place, &bytes).expect("written");
+        PartFile {
+            table,
+            name: name.trim_start_matches("parts/").to_owned(),
+            place,
+            rows: 1,
+            bytes: LARGE,
+            crc32c: crc32c::crc32c(&bytes),
+        }
+    });
+    let hash = B256::ZERO;
+    PartRun {
+        chain: "bench".parse().expect("a name"),
+        chain_id: 1,
+        date: 20_000,
+        range,
+        parent_hash: hash,
+        first_hash: hash,
+        last_hash: hash,
+        is_partial: false,
+        files: files.collect(),
+    }
+}
+
+async fn hdfs(url: &str, shell: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = url.trim_start_matches("hdfs://").split_once('/').map_or("", |(_, path)| path);
+    let command = |words: &[String]| {
+        let mut all = shell.split(' ').map(str::to_owned).chain(words.iter().cloned());
+        let started = Instant::now();
+        let mut command = std::process::Command::new(all.next().expect("a shell"));
+        let quiet = std::process::Stdio::null;
+        let status = command.args(all).stdout(quiet()).stderr(quiet()).status();
+        assert!(status.expect("it runs").success(), "{words:?}");
+        started.elapsed().as_secs_f64()
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    command(&words(&["-rm", "-r", "-f", "-skipTrash", &format!("/{path}")]));
+    command(&words(&["-mkdir", "-p", &format!("/{path}/put")]));
+    let lake = |more: &str| {
+        let config: HdfsConfig =
+            toml::from_str(&format!("url = \"{url}/lake\"\nuser = \"root\"\n{more}"))
+                .expect("keys");
+        Hdfs::open("bench", config).expect("a sink")
+    };
+    let (plain, read_back) = (lake("read_back = false"), lake(""));
+    read_back.check().await.expect("a cluster");
+    let mut round = 0;
+    for _ in 0..3 {
+        let start = command(&words(&["-ls", "/"]));
+        let mut seconds = Vec::new();
+        for exporter in [&plain, &read_back] {
+            let run = large_run(folder.path(), round);
+            round += 1;
+            let started = Instant::now();
+            exporter.export(&run).await.expect("exported");
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+        let files = Table::ALL.map(|table| folder.path().join(table.name()).display().to_string());
+        for threads in ["1", "4"] {
+            let options = words(&["-put", "-f", "-t", threads]);
+            let target = [format!("/{path}/put")];
+            let all: Vec<String> = options.iter().chain(&files).chain(&target).cloned().collect();
+            seconds.push(command(&all) - start);
+        }
+        let total = (LARGE * Table::ALL.len() as u64) as f64 / 1e6;
+        let [ours, ours_read, one, four] = seconds[..] else { continue };
+        println!(
+            "hdfs: {total:.0} MB: {:.0} MB/s, read back {:.0} MB/s; -put {:.0}, with 4 threads {:.0} \
+             ({start:.1} s of start taken off); ratio to the faster -put {:.2}, read back {:.2}",
+            total / ours,
+            total / ours_read,
+            total / one,
+            total / four,
+            one.min(four) / ours,
+            one.min(four) / ours_read,
+        );
+    }
+    plain.close().await;
+    read_back.close().await;
 }
 
 async fn cql(node: &str, blocks: &[Arc<Block>]) {

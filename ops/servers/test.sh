@@ -73,7 +73,7 @@ for proof in "$@"; do
       bash "$here/azurite/server.sh" install "$w/azurite"
       "$w/py/bin/python" "$here/prove/keyvault.py" "$w/keyvault" "$w/azurite" ;;
     all-sinks)
-      for server in kafka cassandra azurite; do bash "$here/$server/server.sh" install "$w/$server"; done
+      for server in kafka cassandra hdfs azurite; do bash "$here/$server/server.sh" install "$w/$server"; done
       "$w/py/bin/python" "$here/prove/all_sinks.py" "$w" "${HEADWATER_MINUTES:-10}" ;;
     anvil | geth)
       export EVM_CLIENT=$proof

@@ -26,6 +26,7 @@ use super::status::ExportState;
 
 /// Retention and merges are noticed at least so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// One exporter of files on one chain.
 pub struct PartRunner {
@@ -56,6 +57,7 @@ struct View {
 struct Here {
     locals: Vec<Local>,
     sealed: BlockRanges,
+    forgotten: BlockRanges,
     /// The last record, and the lowest one that is not sealed.
     last: Lsn,
     open: Option<Lsn>,
@@ -150,6 +152,8 @@ impl PartRunner {
         self.count_vanished(&here, &plan, view);
         self.advance(cursor, &here, &plan).await?;
         let Some(job) = plan.job else {
+            view.attempt = 0;
+            self.station.status.set(ExportState::Running, None);
             let wait = self.wait_of(&plan, view);
             tokio::select! {
                 // The chain is here, so its sender is.
@@ -201,6 +205,7 @@ impl PartRunner {
             Here {
                 locals: state.parts().iter().filter(behind).map(local).collect(),
                 sealed: state.sealed().clone(),
+                forgotten: state.forgotten().clone(),
                 last: state.last(),
                 open: state.unsealed_events().map(|head| head.lsn).min(),
             }
@@ -272,18 +277,19 @@ impl PartRunner {
         planned
     }
 
-    /// Says what retention or damage took before it went.
+    /// Says what retention took before it went; what damage took comes again.
     fn count_vanished(&self, here: &Here, plan: &Plan, view: &mut View) {
         let mut gone = std::mem::replace(&mut view.missing, plan.missing.clone());
         let held = view.held.values().flat_map(|held| &held.runs).map(|run| run.range);
-        here.sealed.iter().chain(held).for_each(|range| gone.remove(range));
+        let kept = gone.iter().flat_map(|range| here.forgotten.missing(range));
+        kept.collect::<Vec<_>>().into_iter().chain(held).for_each(|range| gone.remove(range));
         let blocks = gone.count();
         if blocks > 0 {
             let chain = self.station.chain.name();
             let ranges: Vec<String> = gone.iter().map(|range| range.to_string()).collect();
             tracing::warn!(
                 exporter = self.station.name, %chain, blocks, ranges = ranges.join(", "),
-                "damage or retention took blocks before this exporter had them"
+                "retention took blocks before this exporter had them"
             );
             self.station.status.left_out(blocks);
             metrics::export_left_out(&self.station.name, chain, blocks);
@@ -336,8 +342,8 @@ impl PartRunner {
                     self.exporter.abandon(chain_id, date, range).await?;
                 }
                 Some(_) => tracing::warn!(name, %range, "files of the lake are gone for good"),
-                // Merges and retention were faster: the plan is made anew.
-                None => {}
+                // Merges, retention or damage were faster: the plan is made anew.
+                None => tokio::time::sleep(PAUSE).await,
             }
             held.due.retain(|other| other.range != range);
             return Ok(());

@@ -13,6 +13,9 @@ use super::client::Cluster;
 use super::config::HdfsConfig;
 use super::lake::{Lake, Manner};
 
+/// How long the end of the process may take.
+const RELEASE: Duration = Duration::from_secs(5);
+
 /// A lake on HDFS.
 pub struct Hdfs {
     url: String,
@@ -80,6 +83,9 @@ impl PartExporter for Hdfs {
     }
 
     async fn close(&self) {
+        // A cluster that does not answer makes others wait as long as if this process had crashed.
+        let released = tokio::time::timeout(RELEASE, self.lake.release()).await;
+        tracing::debug!(?released, "let go of the lake");
         self.lake.files().close().await;
     }
 }

@@ -48,11 +48,13 @@ pub(super) struct Lake<F> {
     manner: Manner,
     /// What other processes had begun, by chain and date: in which version, and since when we know.
     waits: Mutex<HashMap<(u64, i32), (u64, Instant)>>,
+    /// The date of which we have begun a run, by chain.
+    begun: Mutex<Option<(u64, i32)>>,
 }
 
 impl<F: Files> Lake<F> {
     pub(super) fn new(files: F, manner: Manner) -> Lake<F> {
-        Lake { files, manner, waits: Mutex::default() }
+        Lake { files, manner, waits: Mutex::default(), begun: Mutex::default() }
     }
 
     pub(super) fn files(&self) -> &F {
@@ -140,8 +142,19 @@ impl<F: Files> Lake<F> {
         Ok(held)
     }
 
+    /// Lets others go on at once with what we began.
+    pub(super) async fn release(&self) -> Result<(), ExportError> {
+        let Some((chain_id, date)) = self.begun.lock().await.take() else { return Ok(()) };
+        let manifest = self.load(chain_id, date).await?;
+        if manifest.begun.is_some() && manifest.writer == self.manner.instance {
+            self.commit_as(String::new(), date, manifest).await?;
+        }
+        Ok(())
+    }
+
     /// Brings a run into the lake.
     pub(super) async fn export(&self, run: &PartRun) -> Result<(), ExportError> {
+        *self.begun.lock().await = Some((run.chain_id, run.date));
         self.begin(run).await?;
         failpoint::reach("hdfs.begun");
         // A sign of life now and then, or another process takes the run over.
@@ -156,6 +169,7 @@ impl<F: Files> Lake<F> {
         manifest.runs.sort_by_key(|run| run.blocks.first);
         self.commit(run.date, manifest).await?;
         failpoint::reach("hdfs.committed");
+        self.begun.lock().await.take();
         Ok(())
     }
 
@@ -304,7 +318,8 @@ impl<F: Files> Lake<F> {
             }
         };
         let (writer, takeover) = (manifest.writer.clone(), self.manner.takeover);
-        if now.duration_since(since) < takeover {
+        // A process that ends well says so.
+        if !writer.is_empty() && now.duration_since(since) < takeover {
             return Err(self.away(format!(
                 "process {writer} began to write blocks {begun}: they are taken over when it does \
                  nothing for {} s",
@@ -314,7 +329,9 @@ impl<F: Files> Lake<F> {
         tracing::info!(sink = self.manner.sink, writer, %begun, "took over what it had begun");
         manifest = self.commit(date, manifest).await?;
         waits.remove(&key);
-        self.files.remove(&format!("{TEMPORARY}/{writer}")).await?;
+        if !writer.is_empty() {
+            self.files.remove(&format!("{TEMPORARY}/{writer}")).await?;
+        }
         Ok(manifest)
     }
 
@@ -332,10 +349,19 @@ impl<F: Files> Lake<F> {
         Err(self.away(format!("process {} took blocks {range} over", manifest.writer)))
     }
 
-    /// Writes the next version, unless somebody else has.
     async fn commit(&self, date: i32, before: Manifest) -> Result<Manifest, ExportError> {
-        let (instance, chain_id) = (self.manner.instance.clone(), before.chain_id);
-        let next = Manifest { version: before.version + 1, writer: instance, ..before };
+        self.commit_as(self.manner.instance.clone(), date, before).await
+    }
+
+    /// Writes the next version, unless somebody else has.
+    async fn commit_as(
+        &self,
+        writer: String,
+        date: i32,
+        before: Manifest,
+    ) -> Result<Manifest, ExportError> {
+        let chain_id = before.chain_id;
+        let next = Manifest { version: before.version + 1, writer, ..before };
         let folder = folder_of(chain_id, date);
         let name = name_of(next.version);
         let path = format!("{folder}/{name}");

@@ -193,12 +193,17 @@ impl Files for Process {
 
 /// A process with its lake; others take over at once what it began.
 fn lake(process: Process, instance: u64) -> Lake<Process> {
+    patient(process, instance, Duration::ZERO)
+}
+
+/// A process that waits so long until it takes over.
+fn patient(process: Process, instance: u64, takeover: Duration) -> Lake<Process> {
     let manner = Manner {
         sink: "the test".to_owned(),
         instance: format!("node-{instance}"),
         uploads: 2,
         is_read_back: instance.is_multiple_of(2),
-        takeover: Duration::ZERO,
+        takeover,
     };
     Lake::new(process, manner)
 }
@@ -407,4 +412,29 @@ async fn what_was_begun_and_is_lost_here_is_taken_back() {
     two.abandon(1, DATE, held.due[0].range).await.unwrap();
     assert_eq!(two.held(1, DATE).await.unwrap(), HeldDate::default());
     assert!(shared.files.lock().unwrap().keys().all(|path| path.starts_with('_')));
+}
+
+#[tokio::test]
+async fn a_process_that_ends_well_makes_nobody_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let (range, hour) = (BlockRange { first: 0, last: 11 }, Duration::from_hours(1));
+    for ends_well in [true, false] {
+        let shared = Arc::new(Shared::default());
+        let one = patient(Process::new(&shared, Fault::Sleep, 14), 1, hour);
+        // It is dropped half-way, as the runner drops it.
+        let run = run_of(folder.path(), range, 1);
+        let export = tokio::time::timeout(Duration::from_millis(20), one.export(&run));
+        assert!(export.await.is_err(), "it sleeps");
+        if ends_well {
+            one.release().await.unwrap();
+        }
+        let two = patient(Process::new(&shared, Fault::Before, i64::MAX), 2, hour);
+        let held = two.held(1, DATE).await;
+        assert_eq!(held.is_ok(), ends_well, "{held:?}");
+        if let Ok(held) = held {
+            assert_eq!((held.due[0].range, held.due[0].is_begun), (range, true));
+            two.export(&run).await.unwrap();
+            finished(&shared);
+        }
+    }
 }

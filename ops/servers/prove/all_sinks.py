@@ -1,8 +1,8 @@
-"""All sinks at once on real blocks: Kafka (exactly once), Cassandra and Azure Tables are killed, or hang, at random while the
+"""All sinks at once on real blocks: Kafka (exactly once), Cassandra, HDFS and Azure Tables are killed, or hang, at random while the
 head is followed; capture never lags more than two seconds, the process stays below 512 MiB, and in the end all sinks hold the
 canonical chain. Then all are away while more blocks come, and drain at ten times the head's rate.
 
-usage: all_sinks.py WORK [MINUTES]    (in WORK: kafka, cassandra, azurite, each the WORKDIR of its ../*/server.sh)
+usage: all_sinks.py WORK [MINUTES]    (in WORK: kafka, cassandra, hdfs, azurite, each the WORKDIR of its ../*/server.sh)
 HEADWATER_CHAIN_DATA: the recorded blocks; without them a synthetic chain is followed.
 """
 import json
@@ -22,14 +22,15 @@ from confluent_kafka import Consumer, TopicPartition
 
 from appliance import ROOT, Appliance, Program, configure, free_port, rpc, until
 from cql import connect, exporter_of, plain
+from lake import NAME, manifests, visible
 
 work = pathlib.Path(sys.argv[1])
 minutes = float(sys.argv[2]) if len(sys.argv) > 2 else 30
 servers = pathlib.Path(__file__).resolve().parents[1]
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 BLOCK_SECS = 2
-SETTINGS = {"kafka": [], "cassandra": ["SYNC=periodic"], "azurite": ["AZURITE_MODE=memory"]}
-NAMES = {"kafka": "kafka", "cassandra": "cql", "azurite": "tables"}
+SETTINGS = {"kafka": [], "cassandra": ["SYNC=periodic"], "hdfs": [], "azurite": ["AZURITE_MODE=memory"]}
+NAMES = {"kafka": "kafka", "cassandra": "cql", "hdfs": "lake", "azurite": "tables"}
 
 
 def server(name, action):
@@ -98,6 +99,37 @@ def kafka_blocks(topic):
     return standing
 
 
+def sealed_upto(appliance):
+    parts = (appliance.data / "parts/blocks/chain_id=1337").glob("*/*.parquet")
+    return max((int(NAME.search(path.name).group(2)) for path in parts), default=-1)
+
+
+def is_behind(appliance, run, name, view, records):
+    """A lake gets what is sealed, the others every record."""
+    if view["state"] != "running":
+        return True
+    if name != "lake":
+        return view["lag"] >= records
+    try:
+        runs = manifests(f"/{run}")
+    except OSError:
+        return True
+    return sealed_upto(appliance) > max((run["blocks"]["last"] for run in runs), default=-1)
+
+
+def lake_holds(appliance, run):
+    runs = manifests(f"/{run}")
+    last = runs[-1]["blocks"]["last"]
+    numbers = [number for one in runs for number in range(one["blocks"]["first"], one["blocks"]["last"] + 1)]
+    assert numbers == list(range(last + 1)) and last == sealed_upto(appliance), "HDFS: holes or doubles"
+    files = [file for one in runs for file in one["files"]]
+    assert visible(f"/{run}") == {f"/{run}/{file['path']}": file["bytes"] for file in files}, "HDFS: files"
+    for table in ["blocks", "transactions", "logs"]:
+        ours = appliance.sql(f"select count(*) as n from {table} where block_number <= {last}")[0]["n"]
+        assert ours == sum(file["rows"] for file in files if file["table"] == table), f"HDFS: {table}"
+    print(f"the lake holds blocks 0 to {last}, all that are sealed, in {len(files)} files")
+
+
 def converged(appliance, run):
     chain = appliance.hashes()
     assert kafka_blocks(f"{run}.devnet.blocks") == chain, "Kafka"
@@ -112,6 +144,7 @@ def converged(appliance, run):
     service = TableServiceClient(endpoint="http://127.0.0.1:10002/devstoreaccount1", credential=AzureNamedKeyCredential("devstoreaccount1", KEY))
     rows = service.get_table_client(f"{run}Canonical").list_entities()
     assert {row["block_number"].value: row["block_hash"] for row in rows if row["op"] == "applied"} == chain, "Azure Tables"
+    lake_holds(appliance, run)
     print(f"all hold the same {len(chain)} blocks, {sum(wanted.values())} transactions")
 
 
@@ -147,10 +180,20 @@ account = "devstoreaccount1"
 endpoint = "http://127.0.0.1:10002/devstoreaccount1"
 prefix = "{run}"
 key = "env:AZURE_TABLES_KEY"
-""", part_blocks=50)
+[[exporter]]
+name = "lake"
+kind = "hdfs"
+url = "hdfs://127.0.0.1:9000/{run}"
+conf_dir = "{work}/hdfs/conf"
+user = "root"
+max_wait_secs = 5
+takeover_secs = 10
+call_timeout_secs = 5
+""", part_blocks=20)
     appliance = Appliance(folder, "--config", config)
     states = lambda: {name: exporter_of(appliance, name) for name in NAMES.values()}
-    until("all sinks to run", lambda: all(view["state"] == "running" and view["lag"] < 10 for view in states().values()), 240)
+    behind = lambda records: [name for name, view in states().items() if is_behind(appliance, run, name, view, records)]
+    until("all sinks to run", lambda: not behind(10), 240)
     watch = Watch(appliance, url)
     watch.start()
     end, outages = time.monotonic() + minutes * 60, 0
@@ -161,7 +204,7 @@ key = "env:AZURE_TABLES_KEY"
         back(name)
         outages += 1
         time.sleep(random.random() * 8)
-    until("all to catch up", lambda: all(view["state"] == "running" and view["lag"] < 10 for view in states().values()), 300)
+    until("all to catch up", lambda: not behind(10), 300)
     worst = max(watch.lags)
     print(f"{minutes:g} minutes, {outages} outages: {len(watch.lags)} blocks, worst lag of the head {worst:.2f} s, RSS at most {watch.rss} MiB")
 
@@ -176,7 +219,7 @@ key = "env:AZURE_TABLES_KEY"
     began, drained = time.monotonic(), {}
     while len(drained) < len(before) and time.monotonic() < began + 300:
         for name, view in states().items():
-            if name not in drained and view["lag"] < 3:
+            if name not in drained and not is_behind(appliance, run, name, view, 3):
                 drained[name] = (time.monotonic() - began, view["exported_lsn"] - before[name])
         time.sleep(0.1)
     for name, (seconds, records) in drained.items():
@@ -184,7 +227,7 @@ key = "env:AZURE_TABLES_KEY"
     assert len(drained) == len(before), f"not drained: {set(before) - set(drained)}"
     watch.ended = True
     node.kill()
-    until("the last blocks", lambda: all(view["lag"] == 0 for view in states().values()), 120)
+    until("the last blocks", lambda: not behind(1), 120)
     time.sleep(1)
     converged(appliance, run)
     rss = watch.rss
