@@ -226,8 +226,8 @@ async fn hdfs(url: &str, shell: &str) {
         let total = (LARGE * Table::ALL.len() as u64) as f64 / 1e6;
         let [ours, ours_read, one, four] = seconds[..] else { continue };
         println!(
-            "hdfs: {total:.0} MB: {:.0} MB/s, read back {:.0} MB/s; -put {:.0}, with 4 threads {:.0} \
-             ({start:.1} s of start taken off); ratio to the faster -put {:.2}, read back {:.2}",
+            "hdfs: {total:.0} MB: {:.0} MB/s, read back {:.0} MB/s; -put {:.0}, with 4 threads \
+             {:.0} ({start:.1} s of start taken off); to the faster -put {:.2}, read back {:.2}",
             total / ours,
             total / ours_read,
             total / one,

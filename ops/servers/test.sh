@@ -74,7 +74,8 @@ for proof in "$@"; do
       "$w/py/bin/python" "$here/prove/keyvault.py" "$w/keyvault" "$w/azurite" ;;
     all-sinks)
       for server in kafka cassandra hdfs azurite; do bash "$here/$server/server.sh" install "$w/$server"; done
-      "$w/py/bin/python" "$here/prove/all_sinks.py" "$w" "${HEADWATER_MINUTES:-10}" ;;
+      "$w/py/bin/python" "$here/prove/all_sinks.py" "$w" "${HEADWATER_MINUTES:-10}"
+      "$w/py/bin/python" "$here/prove/backlog.py" "$w" ;;
     anvil | geth)
       export EVM_CLIENT=$proof
       bash "$here/evm/server.sh" install "$w/$proof"

@@ -5,49 +5,19 @@ canonical chain. Then all are away while more blocks come, and drain at ten time
 usage: all_sinks.py WORK [MINUTES]    (in WORK: kafka, cassandra, hdfs, azurite, each the WORKDIR of its ../*/server.sh)
 HEADWATER_CHAIN_DATA: the recorded blocks; without them a synthetic chain is followed.
 """
-import json
 import os
 import pathlib
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
-from azure.core.credentials import AzureNamedKeyCredential
-from azure.data.tables import TableServiceClient
-from confluent_kafka import Consumer, TopicPartition
-
 from appliance import ROOT, Appliance, Program, configure, free_port, rpc, until
-from cql import connect, exporter_of, plain
-from lake import NAME, manifests, visible
+from sinks import SETTINGS, away, back, behind, converged, drain, exporters, server
 
-work = pathlib.Path(sys.argv[1])
 minutes = float(sys.argv[2]) if len(sys.argv) > 2 else 30
-servers = pathlib.Path(__file__).resolve().parents[1]
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 BLOCK_SECS = 2
-SETTINGS = {"kafka": [], "cassandra": ["SYNC=periodic"], "hdfs": [], "azurite": ["AZURITE_MODE=memory"]}
-NAMES = {"kafka": "kafka", "cassandra": "cql", "hdfs": "lake", "azurite": "tables"}
-
-
-def server(name, action):
-    subprocess.run(["env", *SETTINGS[name], "bash", servers / name / "server.sh", action, work / name], check=True, stdout=subprocess.DEVNULL)
-
-
-def azurite_pid():
-    return int((work / "azurite/azurite.pid").read_text())
-
-
-def away(name):
-    # What the emulator keeps in memory is gone with it: it hangs instead.
-    os.kill(azurite_pid(), signal.SIGSTOP) if name == "azurite" else server(name, "kill")
-
-
-def back(name):
-    os.kill(azurite_pid(), signal.SIGCONT) if name == "azurite" else server(name, "start")
 
 
 class Watch(threading.Thread):
@@ -77,77 +47,6 @@ class Watch(threading.Thread):
             time.sleep(0.05)
 
 
-def kafka_blocks(topic):
-    consumer = Consumer({"bootstrap.servers": "127.0.0.1:9092", "group.id": f"all-{time.time()}", "isolation.level": "read_committed",
-                         "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, 0, 0)])
-    standing, seen = {}, set()
-    while True:
-        message = consumer.poll(20)
-        assert message is not None, topic
-        if message.error():
-            break
-        headers = {name: value.decode() for name, value in message.headers()}
-        assert headers["event_id"] not in seen, "an event is there twice"
-        seen.add(headers["event_id"])
-        row = json.loads(message.value())
-        if headers["op"] == "applied":
-            standing[row["block_number"]] = row["block_hash"]
-        elif standing.get(row["block_number"]) == row["block_hash"]:
-            del standing[row["block_number"]]
-    consumer.close()
-    return standing
-
-
-def sealed_upto(appliance):
-    parts = (appliance.data / "parts/blocks/chain_id=1337").glob("*/*.parquet")
-    return max((int(NAME.search(path.name).group(2)) for path in parts), default=-1)
-
-
-def is_behind(appliance, run, name, view, records):
-    """A lake gets what is sealed, the others every record."""
-    if view["state"] != "running":
-        return True
-    if name != "lake":
-        return view["lag"] >= records
-    try:
-        runs = manifests(f"/{run}")
-    except OSError:
-        return True
-    return sealed_upto(appliance) > max((run["blocks"]["last"] for run in runs), default=-1)
-
-
-def lake_holds(appliance, run):
-    runs = manifests(f"/{run}")
-    last = runs[-1]["blocks"]["last"]
-    numbers = [number for one in runs for number in range(one["blocks"]["first"], one["blocks"]["last"] + 1)]
-    assert numbers == list(range(last + 1)) and last == sealed_upto(appliance), "HDFS: holes or doubles"
-    files = [file for one in runs for file in one["files"]]
-    assert visible(f"/{run}") == {f"/{run}/{file['path']}": file["bytes"] for file in files}, "HDFS: files"
-    for table in ["blocks", "transactions", "logs"]:
-        ours = appliance.sql(f"select count(*) as n from {table} where block_number <= {last}")[0]["n"]
-        assert ours == sum(file["rows"] for file in files if file["table"] == table), f"HDFS: {table}"
-    print(f"the lake holds blocks 0 to {last}, all that are sealed, in {len(files)} files")
-
-
-def converged(appliance, run):
-    chain = appliance.hashes()
-    assert kafka_blocks(f"{run}.devnet.blocks") == chain, "Kafka"
-    session = connect("127.0.0.1")
-    rows = session.execute(f"SELECT block_number, block_hash, op FROM {run}.canonical")
-    assert {row["block_number"]: plain(row["block_hash"]) for row in rows if row["op"] == "applied"} == chain, "CQL"
-    counted = {}
-    for row in session.execute(f"SELECT block_hash FROM {run}.transaction_by_hash"):
-        counted[plain(row["block_hash"])] = counted.get(plain(row["block_hash"]), 0) + 1
-    wanted = {row["h"]: row["n"] for row in appliance.sql("select to_hex0x(block_hash) as h, count(*) as n from transactions group by 1")}
-    assert {block: counted.get(block, 0) for block in wanted} == wanted, "CQL: transactions"
-    service = TableServiceClient(endpoint="http://127.0.0.1:10002/devstoreaccount1", credential=AzureNamedKeyCredential("devstoreaccount1", KEY))
-    rows = service.get_table_client(f"{run}Canonical").list_entities()
-    assert {row["block_number"].value: row["block_hash"] for row in rows if row["op"] == "applied"} == chain, "Azure Tables"
-    lake_holds(appliance, run)
-    print(f"all hold the same {len(chain)} blocks, {sum(wanted.values())} transactions")
-
-
 def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="headwater-all-"))
     for name in SETTINGS:
@@ -160,40 +59,9 @@ def main():
     url = f"http://127.0.0.1:{port}"
     node = Program(folder, "devnet", "devnet", "--listen", f"127.0.0.1:{port}", "--block-time", f"{BLOCK_SECS}s", "--finality", "16",
                    "--reorg-every", "15", "--reorg-depth", "3", *replay)
-    os.environ["AZURE_TABLES_KEY"] = KEY
-    config = configure(folder, url, f"""[[exporter]]
-name = "kafka"
-kind = "kafka"
-brokers = ["127.0.0.1:9092"]
-prefix = "{run}."
-exactly_once = true
-[[exporter]]
-name = "cql"
-kind = "scylla"
-nodes = ["127.0.0.1:9042"]
-datacenter = "datacenter1"
-keyspace = "{run}"
-[[exporter]]
-name = "tables"
-kind = "azure_tables"
-account = "devstoreaccount1"
-endpoint = "http://127.0.0.1:10002/devstoreaccount1"
-prefix = "{run}"
-key = "env:AZURE_TABLES_KEY"
-[[exporter]]
-name = "lake"
-kind = "hdfs"
-url = "hdfs://127.0.0.1:9000/{run}"
-conf_dir = "{work}/hdfs/conf"
-user = "root"
-max_wait_secs = 5
-takeover_secs = 10
-call_timeout_secs = 5
-""", part_blocks=20)
+    config = configure(folder, url, exporters(run), part_blocks=20)
     appliance = Appliance(folder, "--config", config)
-    states = lambda: {name: exporter_of(appliance, name) for name in NAMES.values()}
-    behind = lambda records: [name for name, view in states().items() if is_behind(appliance, run, name, view, records)]
-    until("all sinks to run", lambda: not behind(10), 240)
+    until("all sinks to run", lambda: not behind(appliance, run, 10), 240)
     watch = Watch(appliance, url)
     watch.start()
     end, outages = time.monotonic() + minutes * 60, 0
@@ -204,7 +72,7 @@ call_timeout_secs = 5
         back(name)
         outages += 1
         time.sleep(random.random() * 8)
-    until("all to catch up", lambda: not behind(10), 300)
+    until("all to catch up", lambda: not behind(appliance, run, 10), 300)
     worst = max(watch.lags)
     print(f"{minutes:g} minutes, {outages} outages: {len(watch.lags)} blocks, worst lag of the head {worst:.2f} s, RSS at most {watch.rss} MiB")
 
@@ -213,21 +81,12 @@ call_timeout_secs = 5
         away(name)
     start = appliance.head()[0]
     until("a backlog", lambda: appliance.head()[0] > start + 60, 60 * BLOCK_SECS + 120)
-    before = {name: view["exported_lsn"] for name, view in states().items()}
-    for name in SETTINGS:
-        back(name)
-    began, drained = time.monotonic(), {}
-    while len(drained) < len(before) and time.monotonic() < began + 300:
-        for name, view in states().items():
-            if name not in drained and not is_behind(appliance, run, name, view, 3):
-                drained[name] = (time.monotonic() - began, view["exported_lsn"] - before[name])
-        time.sleep(0.1)
+    drained = drain(appliance, run, 300)
     for name, (seconds, records) in drained.items():
         print(f"{name}: {records} records drained in {seconds:.1f} s after it was back: {records / seconds * BLOCK_SECS:.0f} times the head's rate, waits included")
-    assert len(drained) == len(before), f"not drained: {set(before) - set(drained)}"
     watch.ended = True
     node.kill()
-    until("the last blocks", lambda: not behind(1), 120)
+    until("the last blocks", lambda: not behind(appliance, run, 1), 120)
     time.sleep(1)
     converged(appliance, run)
     rss = watch.rss
