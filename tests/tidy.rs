@@ -155,6 +155,7 @@ mod rules {
                 "storage/src/disk/",
                 "storage/src/index/database.rs",
                 "storage/src/testing.rs",
+                "exporters/src/hdfs/folder.rs",
                 "exporters/src/memory/exporter.rs",
                 "exporters/src/azure_tables/client.rs",
                 "exporters/src/kafka/registry.rs",

@@ -23,6 +23,8 @@ mod keys;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod lake;
+#[cfg(test)]
 mod providers;
 #[cfg(test)]
 mod recorded;

@@ -346,11 +346,8 @@ impl Files for Cluster {
             made => made.map_err(|error| self.failed(&what, &error)),
         }
     }
-}
 
-impl Cluster {
-    /// Lets go of the connection.
-    pub(super) async fn close(&self) {
+    async fn close(&self) {
         self.connection.lock().await.take();
     }
 }

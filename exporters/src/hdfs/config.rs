@@ -6,7 +6,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HdfsConfig {
-    /// `hdfs://namenode:port/folder`, or `hdfs://nameservice/folder` as Hadoop's files name it.
+    /// `hdfs://namenode:port/folder`, or `hdfs://nameservice/folder` as Hadoop's files name it, or
+    /// `/folder` of this machine.
     pub url: String,
     /// Folder of `core-site.xml` and `hdfs-site.xml`; `HADOOP_CONF_DIR` by default.
     pub conf_dir: Option<PathBuf>,
@@ -65,9 +66,13 @@ fn two_minutes() -> u64 {
 impl HdfsConfig {
     /// What is wrong with the keys, and the fix.
     pub(super) fn problem(&self) -> Option<String> {
+        if self.folder().is_some_and(|folder| folder.len() > 1) {
+            return self.out_of_range();
+        }
         let Some((host, path)) = self.parts() else {
             return Some(format!(
-                "url = \"{}\" is not hdfs://namenode:port/folder or hdfs://nameservice/folder",
+                "url = \"{}\" is not hdfs://namenode:port/folder, hdfs://nameservice/folder or \
+                 /folder",
                 self.url
             ));
         };
@@ -91,6 +96,10 @@ impl HdfsConfig {
                 missing.display()
             ));
         }
+        self.out_of_range()
+    }
+
+    fn out_of_range(&self) -> Option<String> {
         let ranges = [
             ("target_bytes", self.target_bytes, 1 << 20, 16 << 30),
             ("uploads", self.uploads as u64, 1, 16),
@@ -100,6 +109,11 @@ impl HdfsConfig {
         ];
         let wrong = ranges.iter().find(|(_, value, least, most)| value < least || value > most);
         wrong.map(|(key, value, least, most)| format!("{key} = {value} is not {least} to {most}"))
+    }
+
+    /// The folder of this machine that the URL names.
+    pub(super) fn folder(&self) -> Option<&str> {
+        self.url.starts_with('/').then_some(self.url.as_str())
     }
 
     /// Host, with a port where there is one, and path of the URL.
@@ -126,6 +140,8 @@ mod tests {
             |text: &str| toml::from_str::<HdfsConfig>(text).unwrap().problem().unwrap_or_default();
         assert_eq!(problem("url = \"hdfs://127.0.0.1:9000/lake\""), "");
         assert_eq!(problem("url = \"hdfs://ha/a/b\""), "");
+        assert_eq!(problem("url = \"/mnt/lake\""), "");
+        assert!(problem("url = \"/\"").contains("or /folder"));
         assert!(problem("url = \"http://x/lake\"").contains("is not hdfs://"));
         assert!(problem("url = \"hdfs:///lake\"").contains("is not hdfs://"));
         assert!(problem("url = \"hdfs://127.0.0.1:9000\"").contains("names no folder"));

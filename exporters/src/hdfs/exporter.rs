@@ -11,6 +11,8 @@ use crate::{BuildError, ExportError};
 
 use super::client::Cluster;
 use super::config::HdfsConfig;
+use super::files::Files;
+use super::folder::Folder;
 use super::lake::{Lake, Manner};
 
 /// How long the end of the process may take.
@@ -20,7 +22,7 @@ const RELEASE: Duration = Duration::from_secs(5);
 pub struct Hdfs {
     url: String,
     size: SizeRule,
-    lake: Lake<Cluster>,
+    lake: Lake,
 }
 
 impl Hdfs {
@@ -43,7 +45,11 @@ impl Hdfs {
         let url = config.url.trim_end_matches('/').to_owned();
         let wait = Duration::from_secs(config.max_wait_secs);
         let size = SizeRule { target_bytes: config.target_bytes, wait };
-        Ok(Hdfs { url, size, lake: Lake::new(Cluster::new(config), manner) })
+        let files: Box<dyn Files> = match config.folder() {
+            Some(base) => Box::new(Folder::new(&config.url, base)),
+            None => Box::new(Cluster::new(config)),
+        };
+        Ok(Hdfs { url, size, lake: Lake::new(files, manner) })
     }
 }
 

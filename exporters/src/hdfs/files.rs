@@ -58,4 +58,6 @@ pub(super) trait Files: Send + Sync {
     async fn remove(&self, path: &str) -> Result<(), ExportError>;
     /// Makes a folder and those above it.
     async fn folder(&self, path: &str) -> Result<(), ExportError>;
+    /// Lets go of connections.
+    async fn close(&self);
 }

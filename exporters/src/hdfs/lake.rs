@@ -43,8 +43,8 @@ pub(super) struct Manner {
 }
 
 /// The files of one lake.
-pub(super) struct Lake<F> {
-    files: F,
+pub(super) struct Lake {
+    files: Box<dyn Files>,
     manner: Manner,
     /// What other processes had begun, by chain and date: in which version, and since when we know.
     waits: Mutex<HashMap<(u64, i32), (u64, Instant)>>,
@@ -52,13 +52,13 @@ pub(super) struct Lake<F> {
     begun: Mutex<Option<(u64, i32)>>,
 }
 
-impl<F: Files> Lake<F> {
-    pub(super) fn new(files: F, manner: Manner) -> Lake<F> {
+impl Lake {
+    pub(super) fn new(files: Box<dyn Files>, manner: Manner) -> Lake {
         Lake { files, manner, waits: Mutex::default(), begun: Mutex::default() }
     }
 
-    pub(super) fn files(&self) -> &F {
-        &self.files
+    pub(super) fn files(&self) -> &dyn Files {
+        self.files.as_ref()
     }
 
     fn away(&self, reason: String) -> ExportError {

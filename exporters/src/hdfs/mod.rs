@@ -5,6 +5,7 @@ mod config;
 mod exporter;
 mod failure;
 mod files;
+mod folder;
 mod lake;
 mod manifest;
 

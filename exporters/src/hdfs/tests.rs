@@ -12,7 +12,7 @@ use headwater_storage::parquet::PartName;
 use headwater_storage::tables::Table;
 use tokio::sync::Notify;
 
-use crate::parts::{HeldDate, PartFile, PartRun};
+use crate::parts::{HeldDate, PartExporter, PartFile, PartRun};
 use crate::{Disposition, ExportError};
 
 use super::files::{Body, Entry, Files, Renamed};
@@ -189,15 +189,17 @@ impl Files for Process {
     async fn folder(&self, _: &str) -> Result<(), ExportError> {
         self.call(|_, _| ()).await
     }
+
+    async fn close(&self) {}
 }
 
 /// A process with its lake; others take over at once what it began.
-fn lake(process: Process, instance: u64) -> Lake<Process> {
+fn lake(process: Process, instance: u64) -> Lake {
     patient(process, instance, Duration::ZERO)
 }
 
 /// A process that waits so long until it takes over.
-fn patient(process: Process, instance: u64, takeover: Duration) -> Lake<Process> {
+fn patient(process: Process, instance: u64, takeover: Duration) -> Lake {
     let manner = Manner {
         sink: "the test".to_owned(),
         instance: format!("node-{instance}"),
@@ -205,7 +207,7 @@ fn patient(process: Process, instance: u64, takeover: Duration) -> Lake<Process>
         is_read_back: instance.is_multiple_of(2),
         takeover,
     };
-    Lake::new(process, manner)
+    Lake::new(Box::new(process), manner)
 }
 
 fn hash(number: u64) -> B256 {
@@ -255,7 +257,7 @@ fn next(held: &HeldDate, blocks: u64, random: &mut Random) -> Option<BlockRange>
 
 /// One step; whether everything is held.
 async fn step(
-    lake: &Lake<Process>,
+    lake: &Lake,
     folder: &std::path::Path,
     salt: u64,
     random: &mut Random,
@@ -437,4 +439,36 @@ async fn a_process_that_ends_well_makes_nobody_wait() {
             finished(&shared);
         }
     }
+}
+
+#[tokio::test]
+async fn a_lake_lies_in_a_folder_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().join("lake").display().to_string();
+    let config = toml::from_str(&format!("url = \"{url}\"\nuploads = 2")).unwrap();
+    let hdfs = super::Hdfs::open("test", config).unwrap();
+    assert_eq!(hdfs.missing().await.unwrap(), [format!("the folder {url}")]);
+    hdfs.check().await.unwrap();
+    assert_eq!(hdfs.missing().await.unwrap(), [""; 0]);
+    let run = run_of(folder.path(), BlockRange { first: 0, last: 11 }, 1);
+    hdfs.export(&run).await.unwrap();
+    hdfs.export(&run).await.unwrap();
+    let held = hdfs.held(1, DATE).await.unwrap();
+    assert_eq!((held.runs.len(), held.due.len()), (1, 0));
+    for file in &run.files {
+        let there = std::fs::read(folder.path().join("lake").join(&file.name)).unwrap();
+        assert_eq!(crc32c::crc32c(&there), file.crc32c);
+    }
+    // What is under a name is never replaced, and a file in the way of the lake is told.
+    let mut other = run_of(folder.path(), BlockRange { first: 12, last: 12 }, 2);
+    other.files[0].name.clone_from(&run.files[0].name);
+    hdfs.export(&other).await.unwrap();
+    let there = std::fs::read(folder.path().join("lake").join(&run.files[0].name)).unwrap();
+    assert_eq!(crc32c::crc32c(&there), run.files[0].crc32c);
+    std::fs::write(folder.path().join("file"), "x").unwrap();
+    let url = format!("url = \"{}\"", folder.path().join("file").display());
+    let hdfs = super::Hdfs::open("test", toml::from_str(&url).unwrap()).unwrap();
+    let error = hdfs.check().await.unwrap_err();
+    assert!(error.to_string().contains("is a file where the lake wants a folder"), "{error}");
+    hdfs.close().await;
 }
