@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use headwater::cli::{self, Args};
 use headwater::exit::{Exit, chain_text};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::of_process();
     // One TLS provider for the whole process, chosen before anything connects.

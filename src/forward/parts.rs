@@ -9,7 +9,7 @@ use std::time::Duration;
 use headwater_exporters::parts::{HeldDate, HeldRun, PartExporter, PartFile, PartRun};
 use headwater_exporters::{Disposition, ExportError, failpoint};
 use headwater_storage::ledger::{Cursor, Part};
-use headwater_storage::model::{BlockRange, BlockRanges, Lsn};
+use headwater_storage::model::{B256, BlockRange, BlockRanges, Lsn};
 use headwater_storage::parquet::PartName;
 use headwater_storage::store::{Chain, Excerpt, StoreError};
 use headwater_storage::tables::Table;
@@ -21,7 +21,7 @@ use crate::telemetry::metrics;
 
 use super::order::{Hearing, Order, Ordered};
 use super::plan::{Job, Local, Plan, Rules, plan};
-use super::station::{ForwardError, Station};
+use super::station::{ForwardError, PROBE_EVERY, Station};
 use super::status::ExportState;
 
 /// Retention and merges are noticed at least so often.
@@ -181,11 +181,21 @@ impl PartRunner {
         let is_refused = error.disposition() == Disposition::Stop;
         let outcome = if is_refused { "blocked" } else { "retried" };
         metrics::export_batch(&self.station.name, self.station.chain.name(), outcome);
-        self.station.pause(error, &mut view.attempt).await;
+        self.station.pause_unless(error, &mut view.attempt, self.answers()).await;
         if is_refused {
             view.held.clear();
         }
         !is_refused
+    }
+
+    /// Returns when the sink answers a check again.
+    async fn answers(&self) {
+        loop {
+            tokio::time::sleep(PROBE_EVERY).await;
+            if self.exporter.check().await.is_ok() {
+                return;
+            }
+        }
     }
 
     /// What is sealed behind the cursor.
@@ -335,13 +345,17 @@ impl PartRunner {
         };
         let Some(held) = view.held.get_mut(&date) else { return Ok(()) };
         let Some(excerpt) = excerpt else {
-            let name = &self.station.name;
+            let exporter = &self.station.name;
             match due {
                 Some(due) if due.is_begun => {
-                    tracing::warn!(name, %range, "begun in the lake, and no longer here");
+                    tracing::warn!(exporter, %range, "begun in the lake, and no longer here");
                     self.exporter.abandon(chain_id, date, range).await?;
                 }
-                Some(_) => tracing::warn!(name, %range, "files of the lake are gone for good"),
+                Some(_) => {
+                    tracing::warn!(exporter, %range, "files of the lake are gone for good");
+                    let hash = B256::ZERO;
+                    held.runs.push(HeldRun { range, first_hash: hash, last_hash: hash });
+                }
                 // Merges, retention or damage were faster: the plan is made anew.
                 None => tokio::time::sleep(PAUSE).await,
             }
@@ -377,8 +391,8 @@ impl PartRunner {
         };
         let is_partial = chain.with_state(|state| state.partial().missing(range) != [range]);
         if is_partial {
-            let name = &self.station.name;
-            tracing::warn!(name, %range, "retention took rows of a table before they went");
+            let exporter = &self.station.name;
+            tracing::warn!(exporter, %range, "retention took rows of a table before they went");
         }
         PartRun {
             chain: chain.name().clone(),

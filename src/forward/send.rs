@@ -6,6 +6,7 @@ use crate::supervisor::on_cpu;
 use crate::telemetry::metrics;
 
 use super::Runner;
+use super::station::PROBE_EVERY;
 use super::status::ExportState;
 
 impl Runner {
@@ -16,6 +17,16 @@ impl Runner {
             match self.exporter.check().await {
                 Ok(()) => return self.station.status.set(ExportState::Running, None),
                 Err(error) => self.station.pause(&error, &mut attempt).await,
+            }
+        }
+    }
+
+    /// Returns when the sink answers a check again.
+    async fn answers(&self) {
+        loop {
+            tokio::time::sleep(PROBE_EVERY).await;
+            if self.exporter.check().await.is_ok() {
+                return;
             }
         }
     }
@@ -35,7 +46,7 @@ impl Runner {
             match error.disposition() {
                 Disposition::Retry => {
                     metrics::export_batch(&self.station.name, &batch.chain, "retried");
-                    self.station.pause(&error, &mut attempt).await;
+                    self.station.pause_unless(&error, &mut attempt, self.answers()).await;
                 }
                 Disposition::Resume => {
                     let chain = &batch.chain;

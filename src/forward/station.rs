@@ -19,6 +19,8 @@ use super::status::{ExportState, ExportStatus};
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How often a sink that is away is asked for a sign of life.
+pub(super) const PROBE_EVERY: Duration = Duration::from_secs(3);
 const PAUSE_FOR_STORE: Duration = Duration::from_secs(5);
 
 /// Why an exporter cannot even be run; sinks are never a reason (INV-6).
@@ -111,6 +113,23 @@ impl Station {
         tracing::warn!(exporter = self.name, chain = %self.chain.name(), error, "cannot read");
         self.status.set(ExportState::Retrying, Some(error));
         tokio::time::sleep(PAUSE_FOR_STORE).await;
+    }
+
+    /// Waits after a failure, but no longer than until the sink answers again: after an outage of
+    /// days nobody waits for half a minute more.
+    pub(super) async fn pause_unless(
+        &self,
+        error: &ExportError,
+        attempt: &mut u32,
+        answers: impl Future<Output = ()>,
+    ) {
+        if error.disposition() != Disposition::Retry {
+            return self.pause(error, attempt).await;
+        }
+        tokio::select! {
+            () = self.pause(error, attempt) => {}
+            () = answers => {}
+        }
     }
 
     /// Says why it waits, once, and waits: 1 s doubling to 30 s, spread by the exporter's name.

@@ -53,6 +53,24 @@ pub(super) fn schema(table: Table) -> Result<String, AvroError> {
     Ok(schema.to_string())
 }
 
+/// The Avro schema of keys.
+pub(super) const KEY_SCHEMA: &str = "{\"type\":\"string\"}";
+
+/// A text under a schema's id in the registry.
+pub(super) fn key(id: u32, text: &str) -> Vec<u8> {
+    let mut bytes = vec![0];
+    bytes.extend(id.to_be_bytes());
+    // A long in zigzag, seven bits a byte, the lowest first.
+    let mut length = (text.len() as u64) << 1;
+    while length > 0x7f {
+        bytes.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
 /// Writes rows with these columns under a schema's id in the registry.
 pub(super) fn encoder(
     table: Table,
@@ -85,6 +103,13 @@ mod tests {
     use super::*;
     use crate::contract::sample_batch;
     use headwater_storage::model::Lsn;
+
+    #[test]
+    fn keys_are_strings_under_an_id() {
+        assert_eq!(key(7, "ab"), [0, 0, 0, 0, 7, 4, b'a', b'b']);
+        let long = key(1 << 24, &"x".repeat(66));
+        assert_eq!((&long[..7], long.len()), ([0, 1, 0, 0, 0, 0x84, 0x01].as_slice(), 7 + 66));
+    }
 
     #[test]
     fn every_table_has_a_schema_and_rows_under_its_id() {

@@ -40,7 +40,7 @@ impl Client {
     /// Hands a record to the producer; waits while its queue is full.
     pub(super) async fn send(
         &self,
-        mut record: FutureRecord<'_, str, [u8]>,
+        mut record: FutureRecord<'_, [u8], [u8]>,
     ) -> Result<DeliveryFuture, KafkaError> {
         loop {
             match self.producer.send_result(record) {

@@ -32,14 +32,20 @@ pub struct KafkaConfig {
     /// How long one delivery may take before the whole batch is sent again.
     #[serde(default = "thirty")]
     pub delivery_timeout_secs: u32,
-    /// Of the values; keys are text.
+    /// Of the values.
     #[serde(default)]
     pub format: PayloadFormat,
+    /// Keys are Avro strings, too, under subjects `<topic>-key`; without it they are text.
+    #[serde(default)]
+    pub avro_keys: bool,
     /// Which topics there are, and what is in their records.
     #[serde(default)]
     pub layout: Layout,
     /// Where the schemas of Avro values are.
     pub schema_registry: Option<RegistryConfig>,
+    /// Values that are longer go in pieces of so many bytes, each a record with the header `part`
+    /// (`1/3`); without it a row that the brokers find too large is set aside.
+    pub split_bytes: Option<std::num::NonZeroUsize>,
     /// Rows and cursor in one transaction: exactly once for who reads `read_committed`.
     #[serde(default)]
     pub exactly_once: bool,

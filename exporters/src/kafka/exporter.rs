@@ -121,11 +121,21 @@ impl Kafka {
         failure(&self.config.sink(), client, error, Some(row))
     }
 
+    /// The messages of an event, in order.
+    async fn messages(
+        &self,
+        batch: &Batch,
+        event: &OwnedEvent,
+    ) -> Result<Vec<Message>, ExportError> {
+        let messages = self.form.messages(&self.names, batch, event).await?.into_iter();
+        Ok(messages.flat_map(|message| message.split(self.config.split_bytes)).collect())
+    }
+
     async fn export_at_least_once(&self, batch: &Batch) -> Result<(), ExportError> {
         let client = self.client()?;
         let mut deliveries: Vec<(String, DeliveryFuture)> = Vec::new();
         for event in &batch.events {
-            for message in self.form.messages(&self.names, batch, event).await? {
+            for message in self.messages(batch, event).await? {
                 match client.send(message.record()).await {
                     Ok(delivery) => deliveries.push((message.event_id, delivery)),
                     Err(error) => return Err(self.failed(&client, &error, &message.event_id)),
@@ -212,7 +222,7 @@ impl Kafka {
         };
         let (mut open, mut last, mut opened) = (0, None, Instant::now());
         for event in batch.events.iter().filter(|event| event.head.lsn > held) {
-            let messages = self.form.messages(&self.names, batch, event).await?;
+            let messages = self.messages(batch, event).await?;
             let bytes: usize = messages.iter().map(Message::bytes).sum();
             let is_long = open + bytes > TRANSACTION_BYTES_MAX;
             if open > 0 && (is_long || opened.elapsed() > TRANSACTION_TIME_MAX) {
@@ -242,7 +252,7 @@ impl Exporter for Kafka {
         let explained = |message: Message| {
             serde_json::json!({
                 "topic": message.topic,
-                "key": message.key,
+                "key": String::from_utf8_lossy(&message.key),
                 "headers": {
                     "event_id": message.event_id, "lsn": message.lsn, "op": message.op.as_str(),
                 },

@@ -1,6 +1,7 @@
 //! Rows as records of topics: a file of its own, as both ways to send need it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use arrow::array::RecordBatch;
 use arrow_avro::writer::Encoder;
@@ -14,7 +15,7 @@ use crate::encode::{Picked, json};
 use crate::{Batch, BuildError, ExportError, Scope};
 
 use super::KafkaConfig;
-use super::avro;
+use super::avro::{self, KEY_SCHEMA};
 use super::config::PayloadFormat;
 use super::registry::Registry;
 use super::topics::Names;
@@ -37,25 +38,48 @@ pub(super) struct Records {
 pub(super) struct Message {
     pub(super) topic: String,
     pub(super) event_id: String,
-    pub(super) key: String,
+    pub(super) key: Vec<u8>,
     pub(super) lsn: String,
     pub(super) op: Op,
     pub(super) value: Vec<u8>,
+    /// `1/3`: a piece of a value that is too large for one record.
+    pub(super) part: Option<String>,
 }
 
 impl Message {
+    /// The message, or its pieces in order.
+    pub(super) fn split(self, bytes_max: Option<NonZeroUsize>) -> Vec<Message> {
+        let Some(bytes_max) = bytes_max.filter(|max| self.value.len() > max.get()) else {
+            return vec![self];
+        };
+        let count = self.value.len().div_ceil(bytes_max.get());
+        let piece = |(at, value): (usize, &[u8])| Message {
+            topic: self.topic.clone(),
+            event_id: self.event_id.clone(),
+            key: self.key.clone(),
+            lsn: self.lsn.clone(),
+            op: self.op,
+            value: value.to_vec(),
+            part: Some(format!("{}/{count}", at + 1)),
+        };
+        self.value.chunks(bytes_max.get()).enumerate().map(piece).collect()
+    }
+
     /// Bytes of key and value.
     pub(super) fn bytes(&self) -> usize {
         self.key.len() + self.value.len()
     }
 
     /// What librdkafka takes.
-    pub(super) fn record(&self) -> FutureRecord<'_, str, [u8]> {
-        let headers = OwnedHeaders::new()
+    pub(super) fn record(&self) -> FutureRecord<'_, [u8], [u8]> {
+        let mut headers = OwnedHeaders::new()
             .insert(Header { key: "event_id", value: Some(&self.event_id) })
             .insert(Header { key: "lsn", value: Some(&self.lsn) })
             .insert(Header { key: "op", value: Some(self.op.as_str()) });
-        let record = FutureRecord::to(&self.topic).key(self.key.as_str());
+        if let Some(part) = &self.part {
+            headers = headers.insert(Header { key: "part", value: Some(part) });
+        }
+        let record = FutureRecord::to(&self.topic).key(self.key.as_slice());
         record.payload(self.value.as_slice()).headers(headers)
     }
 }
@@ -64,14 +88,31 @@ impl Message {
 pub(super) enum Form {
     /// JSON objects.
     Json,
-    /// Avro under ids of a registry; an encoder per topic, once its schema is known there.
-    Avro { registry: Box<Registry>, encoders: Mutex<BTreeMap<String, Encoder>> },
+    /// Avro under ids of a registry.
+    Avro(Box<Avro>),
+}
+
+/// Avro, once the schemas of a topic are known in the registry.
+pub(super) struct Avro {
+    registry: Registry,
+    has_keys: bool,
+    encoders: Mutex<BTreeMap<String, Encoders>>,
+}
+
+/// Of a topic.
+struct Encoders {
+    value: Encoder,
+    /// The id of keys; without it they are text.
+    key: Option<u32>,
 }
 
 impl Form {
     pub(super) fn new(name: &str, config: &KafkaConfig) -> Result<Form, BuildError> {
         let wrong = |reason| BuildError::Config { name: name.to_owned(), reason };
         match (config.format, &config.schema_registry) {
+            (PayloadFormat::Json, None) if config.avro_keys => {
+                Err(wrong("`avro_keys` needs `format = \"avro\"`".to_owned()))
+            }
             (PayloadFormat::Json, None) => Ok(Form::Json),
             (PayloadFormat::Json, Some(_)) => {
                 Err(wrong("`schema_registry` needs `format = \"avro\"`".to_owned()))
@@ -80,8 +121,9 @@ impl Form {
                 Err(wrong("`format = \"avro\"` needs `schema_registry = { url = .. }`".to_owned()))
             }
             (PayloadFormat::Avro, Some(registry)) => {
-                let registry = Box::new(Registry::new(registry.clone()).map_err(wrong)?);
-                Ok(Form::Avro { registry, encoders: Mutex::default() })
+                let registry = Registry::new(registry.clone()).map_err(wrong)?;
+                let (has_keys, encoders) = (config.avro_keys, Mutex::default());
+                Ok(Form::Avro(Box::new(Avro { registry, has_keys, encoders })))
             }
         }
     }
@@ -97,19 +139,7 @@ impl Form {
         for records in names.records(batch, event) {
             match self {
                 Form::Json => messages.extend(in_json(records)),
-                Form::Avro { registry, encoders } => {
-                    let (topic, table) = (&records.topic, records.table);
-                    let mut encoders = encoders.lock().await;
-                    if !encoders.contains_key(topic) {
-                        let encoder = prepare(registry, names, topic, table).await?;
-                        encoders.insert(topic.clone(), encoder);
-                    }
-                    let encoder = encoders.get_mut(topic);
-                    let values = encoder
-                        .map_or(Ok(Vec::new()), |e| avro::encode(e, table, &records.columns));
-                    let values = values.map_err(|error| refused(topic, &error))?;
-                    messages.extend(framed(records, values));
-                }
+                Form::Avro(avro) => messages.extend(avro.framed(names, records).await?),
             }
         }
         Ok(messages)
@@ -117,10 +147,10 @@ impl Form {
 
     /// Makes sure of the schemas that chains and tables need.
     pub(super) async fn check(&self, names: &Names, scope: &Scope) -> Result<(), ExportError> {
-        let Form::Avro { registry, encoders } = self else { return Ok(()) };
+        let Form::Avro(avro) = self else { return Ok(()) };
         for (topic, table) in names.of(scope) {
-            let encoder = prepare(registry, names, &topic, table).await?;
-            encoders.lock().await.insert(topic, encoder);
+            let encoders = avro.prepare(names, &topic, table).await?;
+            avro.encoders.lock().await.insert(topic, encoders);
         }
         Ok(())
     }
@@ -131,15 +161,62 @@ impl Form {
         names: &Names,
         scope: &Scope,
     ) -> Result<Vec<String>, ExportError> {
-        let Form::Avro { registry, .. } = self else { return Ok(Vec::new()) };
+        let Form::Avro(avro) = self else { return Ok(Vec::new()) };
         let mut missing = Vec::new();
         for (topic, table) in names.of(scope) {
             let schema = names.schema(table).map_err(|error| refused(&topic, &error))?;
-            if registry.find(&subject(&topic), &schema).await?.is_none() {
-                missing.push(format!("subject {} {schema}", subject(&topic)));
+            let of_key = avro.has_keys.then(|| (subject_of_keys(&topic), KEY_SCHEMA.to_owned()));
+            for (subject, schema) in of_key.into_iter().chain([(subject(&topic), schema)]) {
+                if avro.registry.find(&subject, &schema).await?.is_none() {
+                    missing.push(format!("subject {subject} {schema}"));
+                }
             }
         }
         Ok(missing)
+    }
+}
+
+impl Avro {
+    async fn prepare(
+        &self,
+        names: &Names,
+        topic: &str,
+        table: Table,
+    ) -> Result<Encoders, ExportError> {
+        let schema = names.schema(table).map_err(|error| refused(topic, &error))?;
+        let id = self.registry.ensure(&subject(topic), &schema).await?;
+        let value = avro::encoder(table, &names.columns(table), schema, id);
+        let value = value.map_err(|error| refused(topic, &error))?;
+        let key = if self.has_keys {
+            Some(self.registry.ensure(&subject_of_keys(topic), KEY_SCHEMA).await?)
+        } else {
+            None
+        };
+        Ok(Encoders { value, key })
+    }
+
+    /// The rows that go, with their bytes.
+    async fn framed(&self, names: &Names, records: Records) -> Result<Vec<Message>, ExportError> {
+        let Records { topic, table, head, columns, picked } = records;
+        let mut encoders = self.encoders.lock().await;
+        if !encoders.contains_key(&topic) {
+            let prepared = self.prepare(names, &topic, table).await?;
+            encoders.insert(topic.clone(), prepared);
+        }
+        let Some(encoders) = encoders.get_mut(&topic) else { return Ok(Vec::new()) };
+        let values = avro::encode(&mut encoders.value, table, &columns);
+        let values = values.map_err(|error| refused(&topic, &error))?;
+        let mut values: Vec<Option<Vec<u8>>> = values.into_iter().map(Some).collect();
+        let message = |Picked { at, event_id, key }: Picked| {
+            let value = values.get_mut(at).and_then(Option::take)?;
+            let key = match encoders.key {
+                Some(id) => avro::key(id, &key),
+                None => key.into_bytes(),
+            };
+            let (topic, lsn) = (topic.clone(), head.lsn.to_string());
+            Some(Message { topic, event_id, key, lsn, op: head.op, value, part: None })
+        };
+        Ok(picked.into_iter().filter_map(message).collect())
     }
 }
 
@@ -148,20 +225,13 @@ fn subject(topic: &str) -> String {
     format!("{topic}-value")
 }
 
-fn refused(topic: &str, error: &avro::AvroError) -> ExportError {
-    ExportError::Refused { sink: format!("the topic {topic}"), reason: error.to_string() }
+/// The subject of a topic's keys.
+fn subject_of_keys(topic: &str) -> String {
+    format!("{topic}-key")
 }
 
-async fn prepare(
-    registry: &Registry,
-    names: &Names,
-    topic: &str,
-    table: Table,
-) -> Result<Encoder, ExportError> {
-    let schema = names.schema(table).map_err(|error| refused(topic, &error))?;
-    let id = registry.ensure(&subject(topic), &schema).await?;
-    let encoder = avro::encoder(table, &names.columns(table), schema, id);
-    encoder.map_err(|error| refused(topic, &error))
+fn refused(topic: &str, error: &avro::AvroError) -> ExportError {
+    ExportError::Refused { sink: format!("the topic {topic}"), reason: error.to_string() }
 }
 
 /// The rows that go, as JSON objects.
@@ -172,18 +242,35 @@ pub(super) fn in_json(records: Records) -> impl Iterator<Item = Message> {
         json::write_row(&columns, at, &mut json);
         json.push('}');
         let (topic, lsn) = (topic.clone(), head.lsn.to_string());
-        Message { topic, event_id, key, lsn, op: head.op, value: json.into_bytes() }
+        let (key, value) = (key.into_bytes(), json.into_bytes());
+        Message { topic, event_id, key, lsn, op: head.op, value, part: None }
     })
 }
 
-/// The rows that go, with their bytes.
-fn framed(records: Records, values: Vec<Vec<u8>>) -> Vec<Message> {
-    let Records { topic, head, picked, .. } = records;
-    let mut values: Vec<Option<Vec<u8>>> = values.into_iter().map(Some).collect();
-    let message = |picked: Picked| {
-        let value = values.get_mut(picked.at).and_then(Option::take)?;
-        let (topic, lsn, op) = (topic.clone(), head.lsn.to_string(), head.op);
-        Some(Message { topic, event_id: picked.event_id, key: picked.key, lsn, op, value })
-    };
-    picked.into_iter().filter_map(message).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_value_goes_in_pieces_that_are_the_whole() {
+        let message = |length| Message {
+            topic: "t".to_owned(),
+            event_id: "e:1:logs:0".to_owned(),
+            key: b"k".to_vec(),
+            lsn: "1".to_owned(),
+            op: Op::Applied,
+            value: (0..length).map(|at| at as u8).collect(),
+            part: None,
+        };
+        let pieces = |length, max| -> Vec<(Option<String>, usize)> {
+            let split = message(length).split(NonZeroUsize::new(max));
+            let whole: Vec<u8> = split.iter().flat_map(|piece| piece.value.clone()).collect();
+            assert_eq!(whole, message(length).value);
+            split.into_iter().map(|piece| (piece.part, piece.value.len())).collect()
+        };
+        assert_eq!(pieces(100, 0), [(None, 100)], "no limit");
+        assert_eq!(pieces(100, 100), [(None, 100)]);
+        let part = |text: &str, bytes| (Some(text.to_owned()), bytes);
+        assert_eq!(pieces(250, 100), [part("1/3", 100), part("2/3", 100), part("3/3", 50)]);
+    }
 }

@@ -148,9 +148,13 @@ impl Registry {
         if let Some(schema) = schema {
             request = request.body(json!({ "schema": schema }).to_string());
         }
-        let unavailable = |error: reqwest::Error| ExportError::Unavailable {
-            sink: self.sink(),
-            reason: chain_of(&error.without_url()),
+        let unavailable = |error: reqwest::Error| {
+            let (sink, reason) = (self.sink(), chain_of(&error.without_url()));
+            if reason.contains("invalid peer certificate") {
+                let fix = "is `schema_registry.certificate` its authority?";
+                return ExportError::Refused { sink, reason: format!("{reason}: {fix}") };
+            }
+            ExportError::Unavailable { sink, reason }
         };
         let response = request.send().await.map_err(unavailable)?;
         let status = response.status();

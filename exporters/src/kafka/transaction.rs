@@ -151,7 +151,7 @@ impl Session {
     async fn note(&mut self, key: &str, value: &str) -> Result<(), Ended> {
         self.open()?;
         let record = FutureRecord::to(&self.topic).partition(cursors::PARTITION);
-        let sent = self.client.send(record.key(key).payload(value.as_bytes())).await;
+        let sent = self.client.send(record.key(key.as_bytes()).payload(value.as_bytes())).await;
         let delivery = sent.map_err(|error| self.ended(&error, None))?;
         self.deliveries.push((None, delivery));
         Ok(())

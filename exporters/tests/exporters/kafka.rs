@@ -55,12 +55,13 @@ struct Cluster {
     brokers: String,
     prefix: String,
     is_exact: bool,
+    split_bytes: Option<std::num::NonZeroUsize>,
 }
 
 impl Cluster {
     fn of(mock: &Mock) -> Cluster {
         let (brokers, prefix) = (mock.bootstrap_servers(), "hw.".to_owned());
-        Cluster { brokers, prefix, is_exact: false }
+        Cluster { brokers, prefix, is_exact: false, split_bytes: None }
     }
 }
 
@@ -69,6 +70,7 @@ impl Harness for Cluster {
     async fn exporter(&mut self) -> Arc<dyn Exporter> {
         let mut config = config(&self.brokers);
         config.prefix.clone_from(&self.prefix);
+        config.split_bytes = self.split_bytes;
         if self.is_exact {
             config.exactly_once = true;
             config.transactional_id = Some(format!("{}contract", self.prefix));
@@ -99,14 +101,22 @@ fn read_all(brokers: &str, prefix: &str) -> Vec<Seen> {
         let mut list = rdkafka::TopicPartitionList::new();
         list.add_partition_offset(&topic, 0, rdkafka::Offset::Beginning).unwrap();
         consumer.assign(&list).unwrap();
+        let mut value = Vec::new();
         while let Some(Ok(message)) = consumer.poll(Duration::from_secs(5)) {
-            let header = |key: &str| {
+            let find = |key: &str| {
                 let found = message.headers().unwrap().iter().find(|header| header.key == key);
-                String::from_utf8(found.unwrap().value.unwrap().to_vec()).unwrap()
+                Some(String::from_utf8(found?.value.unwrap().to_vec()).unwrap())
             };
+            let header = |key: &str| find(key).unwrap();
             let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
+            value.extend(message.payload().unwrap());
+            // Pieces of a value follow each other.
+            if find("part").is_some_and(|part| part.split_once('/').is_none_or(|(at, of)| at != of))
+            {
+                continue;
+            }
             let row: serde_json::Value =
-                serde_json::from_slice(message.payload().unwrap()).unwrap();
+                serde_json::from_slice(&std::mem::take(&mut value)).unwrap();
             assert_eq!(row["op"], header("op"), "the op is in the row and in the header");
             seen.push(Seen {
                 table: table.name().to_owned(),
@@ -126,11 +136,19 @@ async fn kafka_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kafka_keeps_the_contract_with_large_rows_in_pieces() {
+    let mock = mock_cluster();
+    let split_bytes = std::num::NonZeroUsize::new(300);
+    let mut cluster = Cluster { split_bytes, ..Cluster::of(&mock) };
+    contract::run(&mut cluster, &chain(), 7).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kafka_keeps_the_contract_on_a_real_broker_in_both_ways() {
     let Some(brokers) = broker() else { return };
     for (seed, is_exact) in [(4, false), (5, true), (6, true)] {
         let prefix = format!("contract-{}-{seed}.", std::process::id());
-        let mut cluster = Cluster { brokers: brokers.clone(), prefix, is_exact };
+        let mut cluster = Cluster { brokers: brokers.clone(), prefix, is_exact, split_bytes: None };
         contract::run(&mut cluster, &chain(), seed).await.unwrap();
         if is_exact {
             let Holding::Events(rows) = cluster.holding().await else { continue };

@@ -1,5 +1,5 @@
 """The topics of the platform that Headwater replaces: what a consumer of theirs reads is what web3.py gives of the node's answers
-in the form that their program had, in JSON and, with a schema registry, in Avro under their schemas.
+in the form that their program had, in JSON and, with a schema registry, in Avro under their schemas, keys too.
 
 usage: kafka_legacy.py KAFKA_WORKDIR [REGISTRY_WORKDIR]
 """
@@ -51,7 +51,7 @@ def kind_of(item):
     return TOPICS[2] if len(item["input"]) else TOPICS[1]
 
 
-def read(prefix, decode):
+def read(prefix, decode, decode_key=lambda record: record.key().decode()):
     """Key and value of every record of a topic; later ones of a key win, as for their consumers."""
     consumer = Consumer({"bootstrap.servers": "127.0.0.1:9092", "group.id": f"legacy-{time.time()}", "auto.offset.reset": "earliest"})
     consumer.subscribe([prefix + topic for topic in TOPICS])
@@ -62,7 +62,7 @@ def read(prefix, decode):
             quiet += 1
             continue
         quiet = 0
-        found[record.topic().removeprefix(prefix)][record.key().decode()] = decode(record)
+        found[record.topic().removeprefix(prefix)][decode_key(record)] = decode(record)
     consumer.close()
     return found
 
@@ -107,6 +107,7 @@ layout = "legacy"
 finalized = true
 prefix = "{run}avro."
 format = "avro"
+avro_keys = true
 schema_registry = {{ url = "http://127.0.0.1:8081/apis/ccompat/v7", auto_register = true }}
 """
     appliance = Appliance(folder, "--config", configure(folder, url, sinks))
@@ -121,7 +122,8 @@ schema_registry = {{ url = "http://127.0.0.1:8081/apis/ccompat/v7", auto_registe
         from confluent_kafka.serialization import MessageField, SerializationContext
         decoder = AvroDeserializer(SchemaRegistryClient({"url": "http://127.0.0.1:8081/apis/ccompat/v7"}))
         decode = lambda record: decoder(record.value(), SerializationContext(record.topic(), MessageField.VALUE))
-        compare(node, read(f"{run}avro.", decode), 51)
+        decode_key = lambda record: decoder(record.key(), SerializationContext(record.topic(), MessageField.KEY))
+        compare(node, read(f"{run}avro.", decode, decode_key), 51)
         subprocess.run(["bash", servers / "schema-registry/server.sh", "stop", registry_work], check=True)
     appliance.terminate()
     subprocess.run(["bash", servers / "kafka/server.sh", "stop", kafka_work], check=True)
