@@ -58,6 +58,8 @@ struct Here {
     locals: Vec<Local>,
     sealed: BlockRanges,
     forgotten: BlockRanges,
+    /// Blocks that are not sealed.
+    unsealed: u64,
     /// The last record, and the lowest one that is not sealed.
     last: Lsn,
     open: Option<Lsn>,
@@ -216,6 +218,7 @@ impl PartRunner {
                 locals: state.parts().iter().filter(behind).map(local).collect(),
                 sealed: state.sealed().clone(),
                 forgotten: state.forgotten().clone(),
+                unsealed: state.unsealed().count() as u64,
                 last: state.last(),
                 open: state.unsealed_events().map(|head| head.lsn).min(),
             }
@@ -320,7 +323,12 @@ impl PartRunner {
             self.station.save(*cursor).await?;
             failpoint::reach("forward.exported");
         }
+        // Records of the head may lie before those of its history: they say nothing here.
+        let behind = here.unsealed + plan.missing.count();
         self.station.show(cursor.exported);
+        self.station.status.blocks_behind(behind);
+        let (exporter, chain) = (&self.station.name, self.station.chain.name());
+        metrics::set_export(metrics::EXPORT_LAG, exporter, chain, behind);
         Ok(())
     }
 

@@ -32,6 +32,7 @@ struct Inner {
     state: ExportState,
     reason: Option<String>,
     exported: Lsn,
+    blocks_behind: Option<u64>,
     repeats_after: Option<Lsn>,
     parked: u64,
     left_out: u64,
@@ -52,7 +53,7 @@ pub struct ExportView {
     pub reason: Option<String>,
     /// The last record that the sink holds.
     pub exported_lsn: u64,
-    /// Records that the sink does not hold yet.
+    /// Records that the sink does not hold yet; of a lake, blocks.
     pub lag: u64,
     /// Rows set aside.
     pub parked: u64,
@@ -73,6 +74,11 @@ impl ExportStatus {
     /// The sink holds more.
     pub fn exported(&self, lsn: Lsn) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).exported = lsn;
+    }
+
+    /// So many blocks are not in the sink: for one that does not take records in their order.
+    pub fn blocks_behind(&self, blocks: u64) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).blocks_behind = Some(blocks);
     }
 
     /// What is exported behind this record may come to the sink a second time.
@@ -100,7 +106,7 @@ impl ExportStatus {
             state: inner.state,
             reason: inner.reason,
             exported_lsn: inner.exported.0,
-            lag: durable.0.saturating_sub(inner.exported.0),
+            lag: inner.blocks_behind.unwrap_or(durable.0.saturating_sub(inner.exported.0)),
             parked: inner.parked,
             left_out: inner.left_out,
             repeats_after_lsn: inner.repeats_after.map(|lsn| lsn.0),

@@ -91,6 +91,13 @@ async fn holds_the_chain(appliance: &Appliance, folder: &Path, upto: u64) {
         (last >= upto && Some(last) == sealed(&data)).then_some(last)
     });
     let last = last.await;
+    let (_, status) = appliance.get("/v1/chains/devnet").await;
+    let head = status["head"]["number"].as_u64().unwrap();
+    until("the lag to be what is not sealed", async || {
+        let (_, view) = appliance.get("/v1/exporters").await;
+        (view["exporters"][0]["lag"].as_u64()? == head - last).then_some(())
+    })
+    .await;
     let held = parts(folder);
     let blocks = &held[&Table::Blocks];
     let numbers: u64 = blocks.iter().map(|part| part.range.len()).sum();
