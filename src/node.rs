@@ -1,8 +1,8 @@
 //! The appliance: what a configuration becomes when it runs.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use headwater_exporters::{BuildError, Scope, Sink};
@@ -228,6 +228,7 @@ impl Node {
                     RealDisk::scratch_folder(&scratch).map_err(OpenError::from)?;
                     let runner = Arc::new(PartRunner {
                         scratch,
+                        known: Mutex::default(),
                         tables: exporter.tables(),
                         station,
                         exporter: sink,
@@ -292,6 +293,10 @@ impl Node {
         loop {
             for node in &self.chains {
                 node.set_gauges();
+            }
+            for export in &self.exporters {
+                let (chain, lag) = (export.station().chain.name(), export.view().lag);
+                metrics::set_export(metrics::EXPORT_LAG, export.name(), chain, lag);
             }
             let space = self.space_view();
             metrics::set(metrics::DISK_FREE, space.free_bytes);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headwater_exporters::ExportError;
 use headwater_storage::ledger::LedgerError;
+use headwater_storage::model::Lsn;
 use headwater_storage::store::StoreError;
 use serde_json::Value;
 
@@ -74,7 +75,13 @@ impl Export {
     /// How it stands.
     pub fn view(&self) -> ExportView {
         let durable = self.station().chain.log().durable();
-        self.station().status.view(self.name(), &self.kind, self.chain(), durable)
+        let view = self.station().status.view(self.name(), &self.kind, self.chain(), durable);
+        match &self.forwarder {
+            Forwarder::Events(_) => view,
+            Forwarder::Parts(runner) => {
+                ExportView { lag: runner.blocks_behind(Lsn(view.exported_lsn)), ..view }
+            }
+        }
     }
 
     /// Tells it what to do; `None` when it is busy with other orders.

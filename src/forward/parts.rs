@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use headwater_exporters::parts::{HeldDate, HeldRun, PartExporter, PartFile, PartRun};
@@ -38,6 +38,8 @@ pub struct PartRunner {
     pub tables: Vec<Table>,
     /// Where files are made that are not here as they go.
     pub scratch: PathBuf,
+    /// Blocks that are known to be in the lake.
+    pub known: Mutex<BlockRanges>,
 }
 
 /// What the loop knows.
@@ -58,8 +60,6 @@ struct Here {
     locals: Vec<Local>,
     sealed: BlockRanges,
     forgotten: BlockRanges,
-    /// Blocks that are not sealed.
-    unsealed: u64,
     /// The last record, and the lowest one that is not sealed.
     last: Lsn,
     open: Option<Lsn>,
@@ -112,6 +112,7 @@ impl PartRunner {
             if let Err(Ordered { order, answer }) = waited {
                 // The lake is looked at anew: perhaps it is another one now.
                 (view, is_connected) = (View::default(), false);
+                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = BlockRanges::default();
                 let done = self.obey(cursor, order).await.map(|()| Vec::new());
                 // Who asked may have gone.
                 let _heard = answer.send(done);
@@ -200,6 +201,20 @@ impl PartRunner {
         }
     }
 
+    fn knows(&self, range: BlockRange) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(range);
+    }
+
+    /// Blocks that are here and not known to be in the lake. Records say little: those of the head
+    /// may lie before those of its history, and are sealed later.
+    pub fn blocks_behind(&self, exported: Lsn) -> u64 {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let missing = |range| known.missing(range).iter().map(BlockRange::len).sum::<u64>();
+        let sealed =
+            self.here(exported).locals.iter().map(|local| missing(local.range)).sum::<u64>();
+        sealed + self.station.chain.with_state(|state| state.unsealed().count() as u64)
+    }
+
     /// What is sealed behind the cursor.
     fn here(&self, exported: Lsn) -> Here {
         self.station.chain.with_state(|state| {
@@ -218,7 +233,6 @@ impl PartRunner {
                 locals: state.parts().iter().filter(behind).map(local).collect(),
                 sealed: state.sealed().clone(),
                 forgotten: state.forgotten().clone(),
-                unsealed: state.unsealed().count() as u64,
                 last: state.last(),
                 open: state.unsealed_events().map(|head| head.lsn).min(),
             }
@@ -236,6 +250,7 @@ impl PartRunner {
             let held = self.exporter.held(self.station.chain.chain_id(), date).await?;
             for run in &held.runs {
                 self.compare(run).await?;
+                self.knows(run.range);
             }
             view.held.insert(date, held);
         }
@@ -323,12 +338,7 @@ impl PartRunner {
             self.station.save(*cursor).await?;
             failpoint::reach("forward.exported");
         }
-        // Records of the head may lie before those of its history: they say nothing here.
-        let behind = here.unsealed + plan.missing.count();
         self.station.show(cursor.exported);
-        self.station.status.blocks_behind(behind);
-        let (exporter, chain) = (&self.station.name, self.station.chain.name());
-        metrics::set_export(metrics::EXPORT_LAG, exporter, chain, behind);
         Ok(())
     }
 
@@ -376,6 +386,7 @@ impl PartRunner {
         metrics::export_batch(&self.station.name, chain.name(), "delivered");
         let (first_hash, last_hash) = (run.first_hash, run.last_hash);
         held.runs.push(HeldRun { range, first_hash, last_hash });
+        self.knows(range);
         held.due.retain(|other| other.range != range);
         tracing::info!(exporter = self.station.name, chain = %chain.name(), %range, "in the lake");
         Ok(())

@@ -102,9 +102,7 @@ impl Station {
     pub(super) fn show(&self, exported: Lsn) {
         self.status.exported(exported);
         let (name, chain) = (&self.name, self.chain.name());
-        let lag = self.chain.log().durable().0.saturating_sub(exported.0);
         metrics::set_export(metrics::EXPORTED_LSN, name, chain, exported.0);
-        metrics::set_export(metrics::EXPORT_LAG, name, chain, lag);
     }
 
     /// The disk does not give what it has: that is no reason to end, or to skip anything.

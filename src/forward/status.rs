@@ -32,7 +32,6 @@ struct Inner {
     state: ExportState,
     reason: Option<String>,
     exported: Lsn,
-    blocks_behind: Option<u64>,
     repeats_after: Option<Lsn>,
     parked: u64,
     left_out: u64,
@@ -76,11 +75,6 @@ impl ExportStatus {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).exported = lsn;
     }
 
-    /// So many blocks are not in the sink: for one that does not take records in their order.
-    pub fn blocks_behind(&self, blocks: u64) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).blocks_behind = Some(blocks);
-    }
-
     /// What is exported behind this record may come to the sink a second time.
     pub fn repeats_after(&self, lsn: Lsn) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).repeats_after = Some(lsn);
@@ -106,7 +100,7 @@ impl ExportStatus {
             state: inner.state,
             reason: inner.reason,
             exported_lsn: inner.exported.0,
-            lag: inner.blocks_behind.unwrap_or(durable.0.saturating_sub(inner.exported.0)),
+            lag: durable.0.saturating_sub(inner.exported.0),
             parked: inner.parked,
             left_out: inner.left_out,
             repeats_after_lsn: inner.repeats_after.map(|lsn| lsn.0),

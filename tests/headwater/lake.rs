@@ -166,6 +166,8 @@ async fn what_was_merged_meanwhile_and_what_vanished_there_comes() {
     })
     .await;
     assert_eq!(files(&lake).len(), before, "it is paused");
+    let (_, view) = appliance.get("/v1/exporters").await;
+    assert!(view["exporters"][0]["lag"].as_u64().unwrap() >= 48, "and falls behind: {view}");
     order(&["resume", "lake"], &data);
     holds_the_chain(&appliance, folder.path(), 47).await;
 

@@ -2,6 +2,7 @@
 //! readers skip, renamed, written down as there.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -50,11 +51,14 @@ pub(super) struct Lake {
     waits: Mutex<HashMap<(u64, i32), (u64, Instant)>>,
     /// The date of which we have begun a run, by chain.
     begun: Mutex<Option<(u64, i32)>>,
+    /// Tells temporary files from each other.
+    serial: AtomicU64,
 }
 
 impl Lake {
     pub(super) fn new(files: Box<dyn Files>, manner: Manner) -> Lake {
-        Lake { files, manner, waits: Mutex::default(), begun: Mutex::default() }
+        let (waits, begun) = (Mutex::default(), Mutex::default());
+        Lake { files, manner, waits, begun, serial: AtomicU64::new(0) }
     }
 
     pub(super) fn files(&self) -> &dyn Files {
@@ -69,8 +73,10 @@ impl Lake {
         ExportError::Refused { sink: self.manner.sink.clone(), reason }
     }
 
+    /// A name that is used once: a rename that arrives late must not publish what is being written.
     fn temporary(&self, name: &str) -> String {
-        format!("{TEMPORARY}/{}/{name}", self.manner.instance)
+        let serial = self.serial.fetch_add(1, Ordering::AcqRel);
+        format!("{TEMPORARY}/{}/{serial}-{name}", self.manner.instance)
     }
 
     /// Makes the lake's folder, and proves that files can be written, renamed and removed. What
@@ -78,7 +84,6 @@ impl Lake {
     pub(super) async fn check(&self, now_ms: u64) -> Result<(), ExportError> {
         self.files.folder("").await?;
         let (probe, renamed) = (self.temporary("probe"), self.temporary("probe.renamed"));
-        self.files.remove(&renamed).await?;
         self.files.put(&probe, Body::Bytes(b"?".to_vec())).await?;
         self.files.rename(&probe, &renamed).await?;
         self.files.remove(&renamed).await?;
@@ -142,8 +147,9 @@ impl Lake {
         Ok(held)
     }
 
-    /// Lets others go on at once with what we began.
+    /// Lets others go on at once with what we began, and leaves nothing behind.
     pub(super) async fn release(&self) -> Result<(), ExportError> {
+        self.files.remove(&format!("{TEMPORARY}/{}", self.manner.instance)).await?;
         let Some((chain_id, date)) = self.begun.lock().await.take() else { return Ok(()) };
         let manifest = self.load(chain_id, date).await?;
         if manifest.begun.is_some() && manifest.writer == self.manner.instance {
