@@ -182,7 +182,8 @@ impl Node {
         let chains: Vec<&ChainNode> =
             self.chains.iter().filter(|node| exporter.takes(node.chain.name())).collect();
         let names = chains.iter().map(|node| node.chain.name().clone());
-        let scope = Scope { chains: names.collect(), tables: exporter.tables() };
+        let tables = exporter.tables(chains.iter().any(|node| node.config.traces));
+        let scope = Scope { chains: names.collect(), tables: tables.clone() };
         for (place, node) in chains.into_iter().enumerate() {
             let chain = node.chain.name();
             let sink = exporter.sink(exporter.settings.clone(), &scope, secrets)?;
@@ -213,7 +214,7 @@ impl Node {
                         station,
                         exporter: sink,
                         branches: branches.unwrap_or_default(),
-                        tables: exporter.tables(),
+                        tables: tables.clone(),
                         lanes: exporter.lanes(),
                         filter: exporter.filter(),
                         is_final_only: exporter.finalized,
@@ -229,7 +230,7 @@ impl Node {
                     let runner = Arc::new(PartRunner {
                         scratch,
                         known: Mutex::default(),
-                        tables: exporter.tables(),
+                        tables: tables.clone(),
                         station,
                         exporter: sink,
                     });
@@ -325,7 +326,7 @@ impl ChainNode {
             .map_err(|source| NodeError::Store { chain: config.name.clone(), source })?;
         let pool = Pool::new(&config.name, &config.provider, keyring)?;
         Ok(ChainNode {
-            source: Source::new(pool, config.verify),
+            source: Source::new(pool, config.verify).with_traces(config.traces),
             config: config.clone(),
             chain: Arc::new(chain),
             status: Arc::default(),

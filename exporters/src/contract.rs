@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use headwater_storage::model::{
     Address, B256, Block, BlockRef, Branches, ChainName, EventHead, Header, Lane, Log, Logs, Lsn,
-    Op, Origin, OwnedEvent, Receipt, Transaction, U256, Verified,
+    Op, Origin, OwnedEvent, Receipt, Trace, Transaction, U256, Verified,
 };
 use headwater_storage::tables::Table;
 
@@ -102,12 +102,22 @@ fn block(number: u64, salt: u64) -> Arc<Block> {
         logs: Logs::new(if at == 0 { (0..salt % 7).map(log).collect() } else { Vec::new() }),
         ..Receipt::default()
     };
+    let trace = |at| Trace {
+        transaction_index: Some(0),
+        trace_address: (0..at).collect(),
+        from: Some(address(at)),
+        value: (at != 1).then(|| U256::from(at)),
+        error: (at == 2).then(|| "Reverted".to_owned()),
+        output: (at != 2).then(|| vec![1].into()),
+        ..Trace::default()
+    };
     let timestamp = 1_700_000_000 + number * 12;
     Arc::new(Block {
         header: Header { number, hash: word(0xb1, 0), timestamp, ..Header::default() },
         transactions: (0..count).map(transaction).collect(),
         receipts: Some((0..count).map(receipt).collect()),
         withdrawals: None,
+        traces: (0..salt % 4).map(trace).collect(),
     })
 }
 
@@ -201,7 +211,7 @@ fn history(first: Lsn, records: usize, random: &mut Random) -> Vec<OwnedEvent> {
 }
 
 /// The tables whose rows come and go with blocks.
-const OF_BLOCKS: [&str; 4] = ["blocks", "transactions", "logs", "withdrawals"];
+const OF_BLOCKS: [&str; 5] = ["blocks", "transactions", "logs", "withdrawals", "traces"];
 
 /// What a consumer has that drops known identities and applies the others in order.
 fn fold<'a>(rows: impl IntoIterator<Item = &'a Seen>) -> BTreeSet<(String, String)> {

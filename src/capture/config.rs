@@ -36,6 +36,9 @@ pub struct ChainConfig {
     /// What is proved of each block: `roots`, or `links` where headers hash otherwise.
     #[serde(default)]
     pub verify: Depth,
+    /// Whether the traces of each block are captured too.
+    #[serde(default)]
+    pub traces: bool,
     /// Blocks of a part.
     #[serde(default = "thousand")]
     pub part_blocks: NonZeroU64,
@@ -104,6 +107,7 @@ impl ChainConfig {
             finalized_every: thirty_two(),
             poll_ms: None,
             verify: Depth::default(),
+            traces: false,
             part_blocks: thousand(),
             window: eight(),
             log_keep_bytes: gibibyte(),

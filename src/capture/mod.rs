@@ -12,6 +12,7 @@ mod schedule;
 mod source;
 mod span;
 mod status;
+mod traces;
 pub mod verify;
 
 pub use assemble::Piece;

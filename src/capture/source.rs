@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use headwater_storage::model::{Block, BlockRef, Origin, Provider, Verified};
 
 use crate::clock;
-use crate::rpc::{Asked, Call, Cause, Endpoint, Pool, Purpose, RpcError};
+use crate::rpc::{Asked, Call, Cause, Endpoint, Pool, Purpose, RpcError, Wanted};
 use crate::telemetry::metrics;
 
 use super::fetch::{Wish, fetch, parse_block, with_receipts};
 use super::status::CaptureError;
+use super::traces::{add_traces, probe_traces};
 use super::verify::Depth;
 
 /// Finality by depth where no provider knows the `finalized` tag.
@@ -58,11 +59,10 @@ pub struct Source {
     pool: Pool,
     depth: Depth,
     purpose: Purpose,
+    has_traces: bool,
 }
 
-/// The calls that a block takes, the floor (INV-12).
-const BLOCK: &[&str] = &["eth_getBlockByNumber", "eth_getBlockReceipts"];
-const HEADER: &[&str] = &["eth_getBlockByNumber"];
+const HEADER: Wanted = Wanted::Calls(&["eth_getBlockByNumber"]);
 
 /// A second provider is asked for the head when the first takes so many times as long as usual.
 const HEDGE_AFTER: f64 = 3.0;
@@ -71,7 +71,18 @@ const HEDGE_MIN: Duration = Duration::from_millis(250);
 impl Source {
     /// Blocks of a chain from its providers.
     pub fn new(pool: Pool, depth: Depth) -> Source {
-        Source { pool, depth, purpose: Purpose::Head }
+        Source { pool, depth, purpose: Purpose::Head, has_traces: false }
+    }
+
+    /// The same, with the traces of each block.
+    #[must_use]
+    pub fn with_traces(self, has_traces: bool) -> Source {
+        Source { has_traces, ..self }
+    }
+
+    /// What is asked for a block.
+    pub fn wanted(&self) -> &'static [Wanted] {
+        if self.has_traces { &[Wanted::Block, Wanted::Traces] } else { &[Wanted::Block] }
     }
 
     /// The same, for history: asked for where it is cheapest, after the head.
@@ -130,13 +141,13 @@ impl Source {
 
     /// How long to wait between questions, so that the quotas last until they reset.
     pub fn poll_min(&self) -> Duration {
-        self.pool.poll_min(HEADER, BLOCK)
+        self.pool.poll_min(HEADER)
     }
 
     /// The block of a number if it is there: the block itself is the question, its receipts follow.
     pub async fn next(&self, number: u64) -> Result<Option<Fetched>, RpcError> {
         let wish = Wish { number, depth: self.depth };
-        let mut turn = self.pool.turn(Purpose::Head, BLOCK);
+        let mut turn = self.pool.turn(Purpose::Head, Wanted::Block);
         let mut last = None;
         while let Some(asked) = turn.next().await {
             let endpoint = &asked.endpoint;
@@ -150,7 +161,11 @@ impl Source {
                 Err(error) => Err(error),
             };
             match result {
-                Ok(fetched) => return Ok(Some(fetched)),
+                Ok(fetched) => {
+                    // The key is for the next question.
+                    drop(asked);
+                    return self.traced(fetched).await.map(Some);
+                }
                 Err(error) => {
                     self.note(endpoint, number, &error);
                     turn.failed(&error);
@@ -241,7 +256,10 @@ impl Source {
         let head: Option<HeaderAnswer> = endpoint.single(&Call::header("latest")).await?;
         let head = head.ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))?;
         let number = head.number.to();
-        fetch(endpoint, Wish { number, depth: self.depth }).await?;
+        let fetched = fetch(endpoint, Wish { number, depth: self.depth }).await?;
+        if self.has_traces {
+            probe_traces(endpoint, self.depth, fetched).await?;
+        }
         match endpoint.single::<HeaderAnswer>(&Call::header("finalized")).await {
             Ok(_) => {}
             Err(error) if error.is_absence() => {}
@@ -285,8 +303,23 @@ impl Source {
 
     /// The block of a number: wrong data is refused and asked of the next provider.
     pub async fn block(&self, number: u64) -> Result<Fetched, RpcError> {
+        let fetched = self.block_and_receipts(number).await?;
+        self.traced(fetched).await
+    }
+
+    /// A block with its traces, where they are wanted: they may come from another provider.
+    async fn traced(&self, fetched: Fetched) -> Result<Fetched, RpcError> {
+        if !self.has_traces || fetched.block.transactions.is_empty() {
+            return Ok(fetched);
+        }
+        let number = fetched.block.header.number;
+        let note = |endpoint: &Endpoint, error: &RpcError| self.note(endpoint, number, error);
+        add_traces(&self.pool, self.purpose, self.depth, fetched, &note).await
+    }
+
+    async fn block_and_receipts(&self, number: u64) -> Result<Fetched, RpcError> {
         let wish = Wish { number, depth: self.depth };
-        let mut turn = self.pool.turn(self.purpose, BLOCK);
+        let mut turn = self.pool.turn(self.purpose, Wanted::Block);
         let mut last = None;
         while let Some(asked) = turn.next().await {
             let hedge_after = asked.endpoint.usual_time().mul_f64(HEDGE_AFTER).max(HEDGE_MIN);

@@ -6,6 +6,7 @@
 mod header;
 mod receipt;
 mod sender;
+mod trace;
 mod transaction;
 
 use alloy::rlp::Encodable;
@@ -16,6 +17,7 @@ use headwater_storage::model::{Block, BlockRef, Header, HeaderKey, Verified, Wit
 pub use header::header_hash;
 pub use receipt::prove as prove_receipts;
 pub use sender::prove as prove_senders;
+pub use trace::prove as prove_traces;
 pub use transaction::prove as prove_transactions;
 
 /// Root of a trie without entries.
@@ -84,6 +86,16 @@ pub enum Mismatch {
         /// Who signed.
         computed: Address,
     },
+    /// A transaction's outermost trace is not the transaction's.
+    #[error("block {block}: the outermost trace of transaction {position} has another {what}")]
+    Trace {
+        /// The block.
+        block: BlockRef,
+        /// Position of the transaction.
+        position: usize,
+        /// What differs.
+        what: &'static str,
+    },
     /// The header has a root of withdrawals but there is no list, or the other way round.
     #[error("block {block}: the header's withdrawals root and the list do not go together")]
     Withdrawals {
@@ -117,6 +129,9 @@ pub fn verify(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
     }
     if depth == Depth::Senders && prove_senders(block)? {
         verified = verified.with(Verified::SENDERS);
+    }
+    if prove_traces(block)? {
+        verified = verified.with(Verified::TRACES);
     }
     Ok(verified)
 }

@@ -6,7 +6,7 @@ use crate::capture::{ChainConfig, Source};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::node::NodeError;
-use crate::rpc::{Keyring, Plan, Pool};
+use crate::rpc::{DEBUG_TRACE_BLOCK, Keyring, Plan, Pool, TRACE_BLOCK};
 
 use super::args::CheckArgs;
 use super::error::CommandError;
@@ -31,6 +31,8 @@ struct KeyReport {
     has_block_receipts: bool,
     has_finalized_tag: bool,
     announces_heads: bool,
+    /// The method that traces come by; asked only where they are wanted.
+    traces: Option<&'static str>,
     problem: Option<String>,
 }
 
@@ -54,7 +56,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<Exit, CommandError> {
 
 async fn check_chain(chain: &ChainConfig, keyring: &Keyring) -> Result<ChainReport, CommandError> {
     let pool = Pool::new(&chain.name, &chain.provider, keyring).map_err(NodeError::from)?;
-    let source = Source::new(pool, chain.verify);
+    let source = Source::new(pool, chain.verify).with_traces(chain.traces);
     let mut keys = Vec::new();
     let mut head = None;
     for endpoint in source.pool().endpoints() {
@@ -72,14 +74,21 @@ async fn check_chain(chain: &ChainConfig, keyring: &Keyring) -> Result<ChainRepo
             has_block_receipts: endpoint.has_block_receipts(),
             has_finalized_tag: endpoint.has_finalized_tag(),
             announces_heads: announces == Ok(true),
+            traces: endpoint.trace_method().filter(|_| chain.traces),
             problem: problem.or(announces.err()),
         });
+    }
+    if chain.traces && keys.iter().all(|key| key.problem.is_some() || key.traces.is_none()) {
+        for key in keys.iter_mut().filter(|key| key.problem.is_none()) {
+            let neither = format!("has neither {TRACE_BLOCK} nor {DEBUG_TRACE_BLOCK}");
+            key.problem = Some(format!("{neither}, and no other has: remove `traces = true`"));
+        }
     }
     let blocks_per_day = match head {
         Some(head) => costs::head_blocks_per_day(&source, head).await?,
         None => 0.0,
     };
-    let (chain, plan) = (chain.name.to_string(), Plan::of(source.pool()));
+    let (chain, plan) = (chain.name.to_string(), Plan::of(source.pool(), source.wanted()));
     Ok(ChainReport { chain, head, keys, blocks_per_day, plan })
 }
 
@@ -97,8 +106,12 @@ fn text(report: &ChainReport) -> String {
             (key.has_finalized_tag, "the finalized tag"),
             (key.announces_heads, "new heads over WebSocket"),
         ];
-        let has: Vec<&str> =
-            has.into_iter().filter(|(has, _)| *has).map(|(_, what)| what).collect();
+        let has: Vec<&str> = has
+            .into_iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, what)| what)
+            .chain(key.traces)
+            .collect();
         let has =
             if has.is_empty() { "the least that is needed".to_owned() } else { has.join(", ") };
         lines.push(format!("  {}: answers; has {has}", key.name));

@@ -41,7 +41,7 @@ pub(super) async fn dry_run(
     let ledger = stopped.as_ref().map(|node| node.data_dir.ledger().clone());
     let keyring = Keyring::new(ledger, config.secrets.clone());
     let pool = Pool::new(&chain.name, &chain.provider, &keyring).map_err(NodeError::from)?;
-    let source = Source::new(pool, chain.verify);
+    let source = Source::new(pool, chain.verify).with_traces(chain.traces);
     source.check_chain_id(chain.chain_id).await.map_err(CommandError::Chain)?;
     let asked = resolve(&source, chain.confirmations, spans).await?;
     let node = stopped.as_ref().and_then(|node| node.chain(chain.name.as_str()));
@@ -50,11 +50,20 @@ pub(super) async fn dry_run(
     let missing: Vec<BlockRange> =
         asked.final_ranges.iter().flat_map(|range| captured.missing(*range)).collect();
     let count: u64 = missing.iter().map(BlockRange::len).sum();
-    let plan = Plan::of(source.pool());
+    // What a provider has to give traces by is learned by asking.
+    if let Some(first) = missing.first().filter(|_| chain.traces) {
+        source.block(first.first).await.map_err(|error| CommandError::Provider {
+            url: error.provider.clone(),
+            what: "a block with its traces",
+            source: error,
+        })?;
+    }
+    let plan = Plan::of(source.pool(), source.wanted());
+    let calls = if chain.traces { 3 } else { 2 };
     output::line(&format!(
         "{count} blocks of chain {} are missing and final: {} requests",
         chain.name,
-        2 * count
+        calls * count
     ))?;
     for provider in &plan.providers {
         let units = u128::from(provider.units_per_block) * u128::from(count);

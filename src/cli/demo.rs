@@ -78,6 +78,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, CommandError> {
 fn chain(url: &str, block_time: Duration) -> Result<ChainConfig, CommandError> {
     let mut chain = start::plain_chain(url, CHAIN_ID, Some(CHAIN))?;
     chain.start = Start::Block(0);
+    chain.traces = true;
     chain.part_blocks = PART_BLOCKS.try_into().unwrap_or(chain.part_blocks);
     let poll = u64::try_from(block_time.as_millis() / 8).unwrap_or(u64::MAX);
     chain.poll_ms = Some(poll.clamp(20, 1_000));

@@ -193,10 +193,10 @@ async fn check(args: ExporterCheckArgs) -> Result<Exit, CommandError> {
     let (mut results, mut exit) = (Vec::new(), Exit::Success);
     let named = |name: &str| args.name.as_ref().is_none_or(|wanted| wanted == name);
     for exporter in config.exporter.iter().filter(|exporter| named(&exporter.name)) {
-        let chains = config.chain.iter().map(|chain| chain.name.clone());
+        let chains = || config.chain.iter().filter(|chain| exporter.takes(&chain.name));
         let scope = Scope {
-            chains: chains.filter(|chain| exporter.takes(chain)).collect(),
-            tables: exporter.tables(),
+            chains: chains().map(|chain| chain.name.clone()).collect(),
+            tables: exporter.tables(chains().any(|chain| chain.traces)),
         };
         let (name, kind) = (&exporter.name, &exporter.kind);
         let sink = exporter

@@ -42,6 +42,12 @@ pub struct Faults {
     pub no_batches: bool,
     /// `eth_getBlockReceipts` does not exist.
     pub no_block_receipts: bool,
+    /// The first trace of a block moves another value.
+    pub wrong_traces: u32,
+    /// `trace_block` does not exist.
+    pub no_trace_block: bool,
+    /// `debug_traceBlockByNumber` does not exist.
+    pub no_debug_trace: bool,
     /// The `finalized` and `safe` tags are not known.
     pub no_tags: bool,
 }

@@ -13,6 +13,7 @@ mod replay;
 mod rpc;
 mod server;
 mod synthetic;
+mod traces;
 mod transactions;
 
 pub use config::DevnetConfig;

@@ -4,7 +4,7 @@ use alloy::primitives::{B256, U64, U256};
 use serde_json::{Value, json};
 
 use super::node::Built;
-use super::{Faults, Provider};
+use super::{Faults, Provider, traces};
 
 /// Answers a body; a batch that is refused gets one error.
 pub(super) fn answer(provider: &Provider, body: &[u8]) -> String {
@@ -78,6 +78,13 @@ fn read(provider: &Provider, method: &str, params: &[Value]) -> Given {
         "eth_getBlockReceipts" => {
             let block = find(provider, &text(first).ok_or_else(|| invalid("no block"))?)?;
             Ok(block.map_or_else(null, |block| receipts_text(provider, &block)))
+        }
+        "trace_block" if provider.faults().no_trace_block => Err(missing(method)),
+        "debug_traceBlockByNumber" if provider.faults().no_debug_trace => Err(missing(method)),
+        "trace_block" | "debug_traceBlockByNumber" => {
+            let block = find(provider, &text(first).ok_or_else(|| invalid("no block"))?)?;
+            let is_flat = method == "trace_block";
+            Ok(block.map_or_else(null, |block| traces_text(provider, &block, is_flat)))
         }
         "eth_getTransactionReceipt" | "eth_getTransactionByHash" => {
             let hash: Option<B256> = text(first).and_then(|text| text.parse().ok());
@@ -181,6 +188,19 @@ fn receipts_text(provider: &Provider, block: &Built) -> String {
         return Value::from(receipts).to_string();
     }
     block.receipts_text.clone()
+}
+
+/// The traces, or a lie about the first.
+fn traces_text(provider: &Provider, block: &Built, is_flat: bool) -> String {
+    let mut list = if is_flat { traces::trace_block(block) } else { traces::call_frames(block) };
+    if provider.happens(provider.faults().wrong_traces) {
+        let part = if is_flat { "action" } else { "result" };
+        let first = list.get_mut(0).and_then(|first| first.get_mut(part)?.as_object_mut());
+        if let Some(first) = first {
+            first.insert("value".to_owned(), "0x123456".into());
+        }
+    }
+    list.to_string()
 }
 
 fn changed(text: &str, change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> String {

@@ -83,9 +83,14 @@ impl Begin {
 }
 
 impl ExporterConfig {
-    /// The tables that are wanted.
-    pub fn tables(&self) -> Vec<Table> {
-        self.tables.clone().unwrap_or_else(|| tables_of(&self.kind))
+    /// The tables that are wanted; traces, which few chains have, only when they are named or
+    /// there are some.
+    pub fn tables(&self, has_traces: bool) -> Vec<Table> {
+        let all = || {
+            let tables = tables_of(&self.kind).into_iter();
+            tables.filter(|table| *table != Table::Traces || has_traces).collect()
+        };
+        self.tables.clone().unwrap_or_else(all)
     }
 
     /// The lanes that are wanted.

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use alloy_primitives::B256;
 
+use super::{DEBUG_TRACE_BLOCK, TRACE_BLOCK};
+
 /// One JSON-RPC call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -36,6 +38,17 @@ impl Call {
     /// `eth_getTransactionReceipt`.
     pub fn receipt(hash: B256) -> Call {
         Call { method: "eth_getTransactionReceipt", params: format!("[\"{hash}\"]") }
+    }
+
+    /// `trace_block`.
+    pub fn trace_block(number: u64) -> Call {
+        Call { method: TRACE_BLOCK, params: format!("[\"{number:#x}\"]") }
+    }
+
+    /// `debug_traceBlockByNumber` with go-ethereum's `callTracer`.
+    pub fn debug_trace_block(number: u64) -> Call {
+        let params = format!("[\"{number:#x}\",{{\"tracer\":\"callTracer\"}}]");
+        Call { method: DEBUG_TRACE_BLOCK, params }
     }
 
     /// The method, as a list.

@@ -1,8 +1,9 @@
 //! What a provider can do, as far as is known: every key of it profits from what one has learned.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::key::Preset;
+use super::wanted::TRACES;
 
 /// What a provider can do.
 pub(super) struct Capabilities {
@@ -10,6 +11,8 @@ pub(super) struct Capabilities {
     batches: AtomicBool,
     block_receipts: AtomicBool,
     finalized_tag: AtomicBool,
+    /// The place in [`TRACES`] of the way to ask for traces that is not known to be missing.
+    traces: AtomicUsize,
 }
 
 impl Capabilities {
@@ -19,6 +22,7 @@ impl Capabilities {
             batches: AtomicBool::new(preset.takes_batches()),
             block_receipts: AtomicBool::new(true),
             finalized_tag: AtomicBool::new(true),
+            traces: AtomicUsize::new(0),
         }
     }
 
@@ -32,6 +36,19 @@ impl Capabilities {
 
     pub(super) fn finalized_tag(&self) -> bool {
         self.finalized_tag.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn traces(&self) -> Option<&'static [&'static str]> {
+        TRACES.get(self.traces.load(Ordering::Relaxed)).copied()
+    }
+
+    /// The way to ask for traces that has this method is missing: the next one is taken.
+    pub(super) fn lacks_trace_method(&self, method: &'static str) {
+        let Some(at) = TRACES.iter().position(|methods| methods.contains(&method)) else { return };
+        let next = at + 1;
+        if self.traces.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::info!(provider = self.provider, "has no {method}");
+        }
     }
 
     pub(super) fn lacks_batches(&self) {

@@ -18,7 +18,7 @@ use super::error::{ErrorObject, classify, classify_answer};
 use super::key::{Key, MeterStatus, Outcome, SpendError};
 use super::router::{Facts, Health};
 use super::subscribe::Announcer;
-use super::{Call, Cause, ProviderConfig, Reply, RpcError};
+use super::{Call, Cause, ProviderConfig, Reply, RpcError, Wanted};
 
 /// How long a key rests at most whose provider calls it spent while we do not.
 const SPENT_LOOK: Duration = Duration::from_hours(1);
@@ -72,6 +72,8 @@ pub struct EndpointStatus {
     pub has_block_receipts: bool,
     /// Whether the `finalized` tag works there, as far as is known.
     pub has_finalized_tag: bool,
+    /// The method by which it gives traces, as far as is known.
+    pub trace_method: Option<&'static str>,
     /// Blocks that its head was behind ours when it was asked last.
     pub blocks_behind: u64,
     /// Whether it is left alone at the moment.
@@ -163,12 +165,13 @@ impl Endpoint {
         Duration::from_secs_f64(self.health().latency_secs)
     }
 
-    /// What the router goes by, for a wish that takes calls of these methods.
-    pub(super) fn facts(&self, methods: &[&'static str]) -> Facts {
+    /// What the router goes by, for something that is wanted; what it has not, it does not give.
+    pub(super) fn facts(&self, wanted: Wanted) -> Facts {
         let health = self.health();
-        let methods = || methods.iter().copied();
+        let found = wanted.methods(self);
+        let methods = || found.into_iter().flatten().copied();
         Facts {
-            is_resting: health.is_resting(clock::now()),
+            is_resting: health.is_resting(clock::now()) || found.is_none(),
             failures: health.failures,
             is_behind: self.behind.load(Ordering::Relaxed) > BEHIND_MAX,
             latency_secs: health.latency_secs,
@@ -197,6 +200,21 @@ impl Endpoint {
     /// Whether `eth_getBlockReceipts` works there, as far as is known.
     pub fn has_block_receipts(&self) -> bool {
         self.can.block_receipts()
+    }
+
+    /// The method by which it gives traces, as far as is known, as a list.
+    pub(super) fn trace_methods(&self) -> Option<&'static [&'static str]> {
+        self.can.traces()
+    }
+
+    /// The method by which it gives traces, as far as is known; `None`: it has none.
+    pub fn trace_method(&self) -> Option<&'static str> {
+        self.can.traces()?.first().copied()
+    }
+
+    /// Remembers that it gives no traces by a method.
+    pub fn lacks_trace_method(&self, method: &'static str) {
+        self.can.lacks_trace_method(method);
     }
 
     /// Whether the `finalized` tag works there, as far as is known.
@@ -233,6 +251,7 @@ impl Endpoint {
             takes_batches: self.takes_batches(),
             has_block_receipts: self.has_block_receipts(),
             has_finalized_tag: self.has_finalized_tag(),
+            trace_method: self.trace_method(),
             blocks_behind: self.behind.load(Ordering::Relaxed),
             is_resting: health.is_resting(clock::now()),
             latency_ms: (health.latency_secs * 1_000.0) as u64,

@@ -11,6 +11,7 @@ mod plan;
 mod pool;
 mod router;
 mod subscribe;
+mod wanted;
 
 pub use call::Call;
 pub use config::{Limits, ProviderConfig};
@@ -22,3 +23,4 @@ pub use plan::{Plan, ProviderPlan};
 pub use pool::{Asked, Pool, PoolError, Turn};
 pub use router::Purpose;
 pub use subscribe::{Feed, Heads, Subscription};
+pub use wanted::{DEBUG_TRACE_BLOCK, TRACE_BLOCK, Wanted};

@@ -1,10 +1,7 @@
 //! What blocks cost at a chain's providers, and how long their keys last.
 
 use super::key::Unit;
-use super::{Key, Pool};
-
-/// The calls that one block takes.
-const BLOCK: [&str; 2] = ["eth_getBlockByNumber", "eth_getBlockReceipts"];
+use super::{Endpoint, Pool, Wanted};
 
 /// What blocks cost at one provider.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -33,11 +30,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a pool.
-    pub fn of(pool: &Pool) -> Plan {
+    /// The plan of a pool, where each block takes all of `wanted`, as far as a provider has it.
+    pub fn of(pool: &Pool, wanted: &[Wanted]) -> Plan {
         let mut plan = Plan::default();
         for endpoint in pool.endpoints() {
-            let one = ProviderPlan::of(endpoint.provider(), endpoint.key());
+            let one = ProviderPlan::of(endpoint, wanted);
             match plan.providers.iter_mut().find(|known| known.provider == one.provider) {
                 Some(known) => known.add(&one),
                 None => plan.providers.push(one),
@@ -60,12 +57,14 @@ impl Plan {
 }
 
 impl ProviderPlan {
-    fn of(provider: &str, key: &Key) -> ProviderPlan {
-        let cost = key.costs().of_calls(BLOCK.into_iter());
+    fn of(endpoint: &Endpoint, wanted: &[Wanted]) -> ProviderPlan {
+        let key = endpoint.key();
+        let methods = wanted.iter().filter_map(|wanted| wanted.methods(endpoint));
+        let cost = key.costs().of_calls(methods.flatten().copied());
         let per_block = cost.quota.max(1) as f64;
         let units_per_day = key.quota().map(|(quota, window)| quota as f64 / window.days());
         ProviderPlan {
-            provider: provider.to_owned(),
+            provider: endpoint.provider().to_owned(),
             keys: 1,
             unit: key.costs().unit,
             units_per_block: cost.quota,
@@ -110,17 +109,28 @@ mod tests {
     use super::*;
     use crate::rpc::{Keyring, Preset, ProviderConfig};
 
-    fn plan(presets: &[(&str, Preset)]) -> Plan {
+    fn plan_of(presets: &[(&str, Preset)], wanted: &[Wanted]) -> Plan {
         let provider = |(name, preset): &(&str, Preset)| {
             let config = ProviderConfig::plain(name, "http://127.0.0.1:1");
             ProviderConfig { preset: *preset, ..config }
         };
         let providers: Vec<ProviderConfig> = presets.iter().map(provider).collect();
         let name = "ethereum".parse().unwrap();
-        Plan::of(
-            &Pool::new(&name, &providers, &Keyring::new(None, crate::secrets::Secrets::default()))
-                .unwrap(),
-        )
+        let keyring = Keyring::new(None, crate::secrets::Secrets::default());
+        Plan::of(&Pool::new(&name, &providers, &keyring).unwrap(), wanted)
+    }
+
+    fn plan(presets: &[(&str, Preset)]) -> Plan {
+        plan_of(presets, &[Wanted::Block])
+    }
+
+    #[test]
+    fn traces_cost_what_the_method_costs() {
+        let all = [Wanted::Block, Wanted::Traces];
+        let infura = plan_of(&[("infura", Preset::Infura)], &all);
+        assert_eq!(infura.providers[0].units_per_block, 1_080 + 300);
+        let alchemy = plan_of(&[("alchemy", Preset::Alchemy)], &all);
+        assert_eq!(alchemy.providers[0].units_per_block, 40 + 20);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::capabilities::Capabilities;
 use super::key::{Keyring, KeyringError, Pass};
 use super::router::{Choice, Facts, Needs, choose, may_hedge};
 use super::{
-    Call, Cause, Endpoint, EndpointStatus, ProviderConfig, Purpose, RpcError, Subscription,
+    Call, Cause, Endpoint, EndpointStatus, ProviderConfig, Purpose, RpcError, Subscription, Wanted,
 };
 
 /// Second and later attempts a second, of a whole chain (INV-10).
@@ -45,7 +45,7 @@ struct Inner {
 pub struct Turn<'a> {
     pool: &'a Pool,
     purpose: Purpose,
-    methods: &'static [&'static str],
+    wanted: Wanted,
     tried: Vec<usize>,
     was_kept: bool,
 }
@@ -183,14 +183,10 @@ impl Pool {
 
     /// How long to wait between questions of one kind, so that what is left beside the blocks that
     /// are due lasts until the quotas reset.
-    pub fn poll_min(
-        &self,
-        question: &'static [&'static str],
-        block: &'static [&'static str],
-    ) -> Duration {
+    pub fn poll_min(&self, question: Wanted) -> Duration {
         let endpoints = &self.inner.endpoints;
-        let times = |methods| endpoints.iter().map(|e| e.facts(methods).times_left).sum::<f64>();
-        let (questions, blocks) = (times(question), times(block));
+        let times = |wanted| endpoints.iter().map(|e| e.facts(wanted).times_left).sum::<f64>();
+        let (questions, blocks) = (times(question), times(Wanted::Block));
         let keys = endpoints.iter().map(|endpoint| endpoint.key());
         let reset = keys.filter(|key| key.quota().is_some()).map(|key| key.resets_in()).max();
         let Some(reset) = reset.filter(|_| questions.is_finite()) else { return Duration::ZERO };
@@ -199,9 +195,9 @@ impl Pool {
         Duration::from_secs_f64((reset as f64 / spare.max(1.0)).min(POLL_MIN_MAX.as_secs_f64()))
     }
 
-    /// Those who can be asked for something that takes calls of these methods.
-    pub fn turn(&self, purpose: Purpose, methods: &'static [&'static str]) -> Turn<'_> {
-        Turn { pool: self, purpose, methods, tried: Vec::new(), was_kept: false }
+    /// Those who can be asked for something.
+    pub fn turn(&self, purpose: Purpose, wanted: Wanted) -> Turn<'_> {
+        Turn { pool: self, purpose, wanted, tried: Vec::new(), was_kept: false }
     }
 
     /// Asks one endpoint after the other until one answers.
@@ -209,7 +205,7 @@ impl Pool {
     where
         T: serde::de::DeserializeOwned,
     {
-        let mut turn = self.turn(Purpose::Head, call.methods());
+        let mut turn = self.turn(Purpose::Head, Wanted::Calls(call.methods()));
         let mut last = None;
         while let Some(asked) = turn.next().await {
             match asked.endpoint.single(call).await {
@@ -275,7 +271,7 @@ impl Turn<'_> {
     fn look(&mut self, hedging: Option<Needs>) -> Result<Asked, Choice> {
         let endpoints = &self.pool.inner.endpoints;
         let facts = |at: usize, endpoint: &Endpoint| {
-            let facts = endpoint.facts(self.methods);
+            let facts = endpoint.facts(self.wanted);
             let is_out =
                 self.tried.contains(&at) || hedging.is_some_and(|needs| !may_hedge(&facts, needs));
             Facts { is_resting: facts.is_resting || is_out, ..facts }
@@ -329,8 +325,7 @@ impl Turn<'_> {
 
     /// The error when nobody could be asked.
     pub fn nobody(&self) -> RpcError {
-        let method = self.methods.first().copied().unwrap_or("none");
-        let mut error = self.pool.nobody(method);
+        let mut error = self.pool.nobody(self.wanted.name());
         if self.was_kept {
             "what is left of the quotas is kept for the head".clone_into(&mut error.reason);
         }

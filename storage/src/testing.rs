@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, B256, keccak256};
 
-use crate::model::{Block, BlockParts, Header, Linked, Log, Logs, Receipt, Transaction};
+use crate::model::{
+    Block, BlockParts, Header, Linked, Log, Logs, Receipt, Trace, TraceKind, Transaction, U256,
+};
 
 /// Where recorded chain data lies: `HEADWATER_CHAIN_DATA`, or `../shared/data` beside the project.
 /// `None`, said in the run's output, where there is none.
@@ -65,5 +67,39 @@ pub(crate) fn small_block(number: u64, parent_hash: B256, salt: u8) -> Block {
     let log = Log { topics: vec![hash], data: vec![1; 70].into(), ..Log::default() };
     let receipt = Receipt { logs: Logs::new(vec![log]), ..Receipt::default() };
     let (transactions, receipts) = (vec![transaction], Some(vec![receipt]));
-    Block { header, transactions, receipts, withdrawals: None }
+    Block { header, transactions, receipts, withdrawals: None, traces: Vec::new() }
+}
+
+/// A trace of each kind, each with something in every field that the kind has.
+pub(crate) fn traces() -> Vec<Trace> {
+    let kinds = [
+        TraceKind::Call,
+        TraceKind::CallCode,
+        TraceKind::DelegateCall,
+        TraceKind::StaticCall,
+        TraceKind::Create,
+        TraceKind::SelfDestruct,
+        TraceKind::BlockReward,
+        TraceKind::UncleReward,
+        TraceKind::Other,
+    ];
+    let trace = |(at, kind): (usize, TraceKind)| {
+        let of_transaction = !matches!(kind, TraceKind::BlockReward | TraceKind::UncleReward);
+        let extra = (at == 8).then(|| serde_json::Map::from_iter([("type".into(), "new".into())]));
+        Trace {
+            transaction_index: of_transaction.then_some(0),
+            trace_address: if (1..6).contains(&at) { vec![at as u64 - 1] } else { Vec::new() },
+            kind,
+            from: of_transaction.then(|| Address::repeat_byte(1)),
+            to: Some(Address::repeat_byte(2)),
+            value: (kind != TraceKind::StaticCall).then(|| U256::from(at)),
+            gas: of_transaction.then_some(21_000),
+            gas_used: (at % 2 == 0).then_some(7),
+            input: vec![at as u8; at].into(),
+            output: (at % 2 == 0).then(|| vec![9].into()),
+            error: (at % 3 == 1).then(|| "Reverted".to_owned()),
+            extra: extra.map(Box::new),
+        }
+    };
+    kinds.into_iter().enumerate().map(trace).collect()
 }

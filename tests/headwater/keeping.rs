@@ -54,11 +54,16 @@ async fn a_folder_of_format_2_with_a_trimmed_log_goes_on_in_place() {
     goes_on_in_place("format-2.tar.gz").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_format_3_with_traces_goes_on_in_place() {
+    goes_on_in_place("format-3.tar.gz").await;
+}
+
 async fn goes_on_in_place(golden: &str) {
     let folder = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
     let unpacked =
-        Command::new("tar").arg("-xzf").arg(golden).current_dir(folder.path()).status().unwrap();
+        Command::new("tar").arg("-xzf").arg(&golden).current_dir(folder.path()).status().unwrap();
     assert!(unpacked.success());
     // The same chain goes on from its journal.
     let journal = Some(folder.path().join("journal"));
@@ -69,6 +74,9 @@ async fn goes_on_in_place(golden: &str) {
     let (url, _) = chain.provider().await;
     let sink = folder.path().join("sink.ndjson");
     let path = config(folder.path(), &[url], &file_sink(&sink));
+    if golden.ends_with("format-3.tar.gz") {
+        with_keys(&path, "traces = true\n");
+    }
     let appliance = Appliance::start(&path).await;
     appliance.follows(&chain).await;
     chain.node.reorg(3).unwrap();
@@ -80,7 +88,7 @@ async fn goes_on_in_place(golden: &str) {
     assert_eq!(appliance.terminate().code(), Some(0));
     assert_eq!(fold(&sink), canonical(&chain), "the sink goes on where it was");
     let format = fs::read_to_string(folder.path().join("data/FORMAT")).unwrap();
-    assert_eq!(format, "headwater data folder, format 2\n");
+    assert_eq!(format, "headwater data folder, format 3\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

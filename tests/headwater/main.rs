@@ -36,3 +36,5 @@ mod replayed;
 mod schedules;
 #[cfg(test)]
 mod sinks;
+#[cfg(test)]
+mod traces;

@@ -6,11 +6,11 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use headwater_storage::model::{Address, B256};
 use headwater_storage::tables::Table;
 
-/// Contracts and topics; what is empty lets everything through. Other tables than `logs` and
-/// `transactions` are not filtered.
+/// Contracts and topics; what is empty lets everything through. Other tables than `logs`,
+/// `transactions` and `traces` are not filtered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Logs of these contracts; transactions from or to them, or that made them.
+    /// Logs of these contracts; transactions and calls from or to them, or that made them.
     pub addresses: BTreeSet<Address>,
     /// Logs whose first topic is one of these.
     pub topics: BTreeSet<B256>,
@@ -21,6 +21,7 @@ impl Filter {
     pub fn keeps(&self, table: Table, rows: &RecordBatch, at: usize) -> bool {
         let addresses: &[&str] = match table {
             Table::Logs => &["address"],
+            Table::Traces => &["from_address", "to_address"],
             Table::Transactions => &["from_address", "to_address", "receipt_contract_address"],
             Table::Blocks | Table::Withdrawals | Table::ChainEvents | Table::Verification => {
                 return true;

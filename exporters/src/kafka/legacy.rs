@@ -37,7 +37,11 @@ pub(super) fn topics(table: Table) -> Vec<&'static str> {
     match table {
         Table::Blocks => vec![BLOCKS],
         Table::Transactions => KINDS.iter().map(|(_, topic)| *topic).collect(),
-        Table::Logs | Table::Withdrawals | Table::ChainEvents | Table::Verification => Vec::new(),
+        Table::Logs
+        | Table::Withdrawals
+        | Table::Traces
+        | Table::ChainEvents
+        | Table::Verification => Vec::new(),
     }
 }
 
@@ -76,7 +80,11 @@ pub(super) fn records(prefix: &str, block: &Block, rows: TableRows) -> Vec<Recor
             });
             records.collect()
         }
-        Table::Logs | Table::Withdrawals | Table::ChainEvents | Table::Verification => Vec::new(),
+        Table::Logs
+        | Table::Withdrawals
+        | Table::Traces
+        | Table::ChainEvents
+        | Table::Verification => Vec::new(),
     }
 }
 
@@ -88,6 +96,7 @@ pub(super) fn columns(table: Table) -> SchemaRef {
         Table::Transactions
         | Table::Logs
         | Table::Withdrawals
+        | Table::Traces
         | Table::ChainEvents
         | Table::Verification => transaction_records(&nothing, &[]).schema(),
     }
@@ -100,6 +109,7 @@ pub(super) fn schema(table: Table) -> String {
         Table::Transactions
         | Table::Logs
         | Table::Withdrawals
+        | Table::Traces
         | Table::ChainEvents
         | Table::Verification => ("io.streamr.onchain", "Transaction"),
     };

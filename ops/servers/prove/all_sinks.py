@@ -2,7 +2,7 @@
 head is followed; capture never lags more than two seconds, the process stays below 512 MiB, and in the end all sinks hold the
 canonical chain. Then all are away while more blocks come, and drain at ten times the head's rate.
 
-usage: all_sinks.py WORK [MINUTES]    (in WORK: kafka, cassandra, hdfs, azurite, each the WORKDIR of its ../*/server.sh)
+usage: all_sinks.py WORK [MINUTES [AWAY_MINUTES]]    (in WORK: kafka, cassandra, hdfs, azurite, each the WORKDIR of its ../*/server.sh)
 HEADWATER_CHAIN_DATA: the recorded blocks; without them a synthetic chain is followed.
 """
 import os
@@ -17,6 +17,7 @@ from appliance import ROOT, Appliance, Program, configure, free_port, rpc, until
 from sinks import SETTINGS, away, back, behind, converged, drain, exporters, server
 
 minutes = float(sys.argv[2]) if len(sys.argv) > 2 else 30
+away_minutes = float(sys.argv[3]) if len(sys.argv) > 3 else 2
 BLOCK_SECS = 2
 
 
@@ -80,8 +81,9 @@ def main():
     for name in SETTINGS:
         away(name)
     start = appliance.head()[0]
-    until("a backlog", lambda: appliance.head()[0] > start + 60, 60 * BLOCK_SECS + 120)
-    drained = drain(appliance, run, 300)
+    time.sleep(away_minutes * 60)
+    print(f"{away_minutes:g} minutes with all away: {appliance.head()[0] - start} blocks came, worst lag of the head {max(watch.lags):.2f} s")
+    drained = drain(appliance, run, 600)
     for name, (seconds, records) in drained.items():
         print(f"{name}: {records} records drained in {seconds:.1f} s after it was back: {records / seconds * BLOCK_SECS:.0f} times the head's rate, waits included")
     watch.ended = True
@@ -89,7 +91,8 @@ def main():
     until("the last blocks", lambda: not behind(appliance, run, 1), 120)
     time.sleep(1)
     converged(appliance, run)
-    rss = watch.rss
+    rss, worst = watch.rss, max(watch.lags)
+    print(f"in the end RSS at most {rss} MiB, worst lag of the head {worst:.2f} s")
     appliance.terminate()
     for name in SETTINGS:
         server(name, "stop")

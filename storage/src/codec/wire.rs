@@ -16,7 +16,7 @@ pub trait Wire: Sized {
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Written by a newer program.
-    #[error("codec version {version} is not known; this program writes {}", super::VERSION)]
+    #[error("codec version {version} is not known; this program knows up to {}", super::VERSION)]
     Version {
         /// What the frame says.
         version: u8,
@@ -39,6 +39,9 @@ pub enum DecodeError {
         /// What was read.
         tag: u8,
     },
+    /// A text that is not UTF-8.
+    #[error("the text is not UTF-8")]
+    Text,
     /// Kept fields that are no JSON object.
     #[error("kept fields are no JSON object")]
     Extra(#[source] serde_json::Error),
@@ -198,6 +201,19 @@ impl Wire for Bytes {
     fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         let length = input.take_length()?;
         input.take_shared(length)
+    }
+}
+
+/// The length and the bytes in UTF-8.
+impl Wire for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).put(out);
+        out.extend_from_slice(self.as_bytes());
+    }
+    fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
+        let length = input.take_length()?;
+        let text = std::str::from_utf8(input.take_bytes(length)?);
+        text.map(str::to_owned).map_err(|_| DecodeError::Text)
     }
 }
 

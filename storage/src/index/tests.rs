@@ -18,6 +18,7 @@ fn block(number: u64, sender: u8) -> Block {
         transactions: vec![transaction],
         receipts: Some(vec![Receipt::default()]),
         withdrawals: None,
+        traces: Vec::new(),
     }
 }
 

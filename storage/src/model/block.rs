@@ -5,8 +5,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use super::json::write_list;
 use super::object::{Linked, Object, keep, write_key};
 use super::{
-    BlockRef, Header, HeaderLinks, LogLinks, Receipt, ReceiptLinks, Transaction, TransactionLinks,
-    Withdrawal, WithdrawalLinks,
+    BlockRef, ClaimedTrace, Header, HeaderLinks, LogLinks, Receipt, ReceiptLinks, Trace,
+    Transaction, TransactionLinks, Withdrawal, WithdrawalLinks,
 };
 
 /// A block as a provider gave it, receipts included.
@@ -20,6 +20,8 @@ pub struct Block {
     pub receipts: Option<Vec<Receipt>>,
     /// Withdrawals in order; none before Shanghai.
     pub withdrawals: Option<Vec<Withdrawal>>,
+    /// Traces in order; none where they were not asked for.
+    pub traces: Vec<Trace>,
 }
 
 /// Why a block and its receipts do not fit together.
@@ -28,7 +30,7 @@ pub enum LinkError {
     /// A field that only repeats where the object stands says something else.
     #[error("{object} {position} of block {block} stands elsewhere by its `{field}`")]
     Elsewhere {
-        /// `transaction`, `receipt` or `log`.
+        /// `transaction`, `receipt`, `log` or `trace`.
         object: &'static str,
         /// Position in the block, for a log the receipt's.
         position: usize,
@@ -76,6 +78,7 @@ impl BlockParts {
             transactions: Vec::with_capacity(self.transactions.len()),
             receipts: None,
             withdrawals: self.withdrawals,
+            traces: Vec::new(),
         };
         for (position, mut transaction) in self.transactions.into_iter().enumerate() {
             let expected = block.transaction_links(position);
@@ -108,6 +111,31 @@ impl Block {
     /// Number and hash.
     pub fn block_ref(&self) -> BlockRef {
         BlockRef { number: self.header.number, hash: self.header.hash }
+    }
+
+    /// Takes traces in, after comparing where each says that it stands.
+    pub fn add_traces(&mut self, traces: Vec<ClaimedTrace>) -> Result<(), LinkError> {
+        let mut list = Vec::with_capacity(traces.len());
+        for (position, claimed) in traces.into_iter().enumerate() {
+            let at = claimed.trace.transaction_index.map(usize::try_from);
+            let of = at.and_then(|at| self.transactions.get(at.ok()?)).map(|of| of.hash);
+            let elsewhere = |field| {
+                let (object, block) = ("trace", self.block_ref());
+                Err(LinkError::Elsewhere { object, position, block, field })
+            };
+            if claimed.block_hash.is_some_and(|hash| hash != self.header.hash) {
+                return elsewhere("blockHash");
+            }
+            if claimed.trace.transaction_index.is_some() != of.is_some() {
+                return elsewhere("transactionPosition");
+            }
+            if claimed.transaction_hash.is_some_and(|hash| of != Some(hash)) {
+                return elsewhere("transactionHash");
+            }
+            list.push(claimed.trace);
+        }
+        self.traces = list;
+        Ok(())
     }
 
     /// The receipt of a transaction, where known.

@@ -138,7 +138,8 @@ fn write_bytes(bytes: &[u8], out: &mut String) {
     out.push_str(&const_hex::encode(bytes));
 }
 
-struct ScalarSeed<T>(PhantomData<T>);
+/// Reads a hex string, or what stands for one.
+pub(super) struct ScalarSeed<T>(pub(super) PhantomData<T>);
 
 impl<'de, T: Scalar> DeserializeSeed<'de> for ScalarSeed<T> {
     /// `None` is JSON `null`.

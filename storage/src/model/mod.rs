@@ -11,6 +11,8 @@ mod object;
 mod origin;
 mod ranges;
 mod receipt;
+mod trace;
+mod trace_json;
 mod transaction;
 mod verified;
 mod withdrawal;
@@ -27,8 +29,13 @@ pub use object::{Linked, Object, restore_extra};
 pub use origin::{Origin, PROVIDER_BYTES_MAX, Provider};
 pub use ranges::BlockRanges;
 pub use receipt::{Log, LogKey, LogLinks, Logs, Receipt, ReceiptKey, ReceiptLinks};
+pub use trace::{ClaimedTrace, Trace, TraceKind, trace_tree};
+pub use trace_json::{read_call_frames, read_trace_block};
 pub use transaction::{
     AccessListItem, Authorization, Kind, Transaction, TransactionKey, TransactionLinks,
 };
 pub use verified::Verified;
 pub use withdrawal::{Withdrawal, WithdrawalKey, WithdrawalLinks};
+
+#[cfg(test)]
+mod trace_tests;

@@ -22,14 +22,18 @@ impl Verified {
 
     /// Every signed transaction is signed by its sender.
     pub const SENDERS: Verified = Verified(1 << 5);
+    /// The traces are there and fit: each is below the call that made it, and the outermost one of
+    /// a transaction is what transaction and receipt say. What is inside is the provider's word.
+    pub const TRACES: Verified = Verified(1 << 6);
 
-    const NAMES: [(Verified, &'static str); 6] = [
+    const NAMES: [(Verified, &'static str); 7] = [
         (Verified::HEADER, "header"),
         (Verified::PARENT, "parent"),
         (Verified::TRANSACTIONS, "transactions"),
         (Verified::RECEIPTS, "receipts"),
         (Verified::WITHDRAWALS, "withdrawals"),
         (Verified::SENDERS, "senders"),
+        (Verified::TRACES, "traces"),
     ];
 
     /// Both sets together.

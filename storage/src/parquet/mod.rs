@@ -16,7 +16,7 @@ pub use facts::read_part_facts;
 pub use merge::{Edges, MergeRequest, edges, merge};
 pub use path::{PartName, folder_of};
 pub use plan::{Grid, Sealable, plan};
-pub use read::{PartOf, PartReader, integers_of, lsns_of};
+pub use read::{PartOf, PartReader, integers_of, lsns_of, texts_of};
 pub use seal::{ReadBlock, SealRequest, seal};
 pub use writer::writer_properties;
 

@@ -67,7 +67,8 @@ impl PartReader {
         let logs = logs.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let blocks = rows(Table::Blocks)?;
         let lsns = lsns_of(&blocks);
-        let found = read_blocks(&blocks, &transactions?, &logs, &rows(Table::Withdrawals)?);
+        let (withdrawals, traces) = (rows(Table::Withdrawals)?, rows(Table::Traces)?);
+        let found = read_blocks(&blocks, &transactions?, &logs, &withdrawals, &traces);
         let path = || part_of(Table::Blocks).map_or(String::new(), |part| part.path.clone());
         let found = found.map_err(|source| PartError::Rows { path: path(), source })?;
         Ok(lsns.into_iter().zip(found).collect())
@@ -210,6 +211,12 @@ pub fn integers_of(rows: &RecordBatch, column: &str) -> Vec<u64> {
     let column = rows.column_by_name(column).and_then(|c| c.as_primitive_opt::<Int64Type>());
     let values = column.into_iter().flatten();
     values.map(|value| value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)).collect()
+}
+
+/// The values of a column of texts.
+pub fn texts_of(rows: &RecordBatch, column: &str) -> Vec<String> {
+    let column = rows.column_by_name(column).and_then(|c| c.as_string_opt::<i32>());
+    column.into_iter().flatten().map(|text| text.unwrap_or_default().to_owned()).collect()
 }
 
 /// Our file as Parquet's reader wants it.

@@ -10,7 +10,7 @@ use crate::ledger::{self, Ledger, LedgerError, Way};
 use crate::model::{ChainName, Lsn};
 
 /// The format of the folder as a whole.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The file that says so.
 pub const FORMAT_FILE: &str = "FORMAT";

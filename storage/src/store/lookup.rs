@@ -114,9 +114,10 @@ impl Chain {
         if self.with_state(|state| state.partial().contains(number)) {
             return Ok(None);
         }
-        let tables = [Table::Blocks, Table::Transactions, Table::Logs, Table::Withdrawals];
+        let whole = |table: &Table| !matches!(table, Table::ChainEvents | Table::Verification);
         let parts: Vec<Part> = self.with_state(|state| {
-            tables.into_iter().filter_map(|table| state.part_of(table, number).cloned()).collect()
+            let tables = Table::ALL.into_iter().filter(whole);
+            tables.filter_map(|table| state.part_of(table, number).cloned()).collect()
         });
         let Some(last) = parts.iter().map(|part| part.range.last).min() else { return Ok(None) };
         let count = if self.read_ahead.is_next(number) { AHEAD_BLOCKS } else { 1 };

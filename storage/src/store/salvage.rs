@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::clock;
 use crate::disk::{self, Disk, DiskError, Mode};
 use crate::ledger::{self, Anchor, ChainFacts, Ledger, LedgerError, Part, Way};
-use crate::model::{Block, BlockRange, BlockRanges, BlockRef, ChainName, Lane, Lsn};
-use crate::parquet::{PartError, PartReader, integers_of, read_part_facts};
+use crate::model::{Block, BlockRange, BlockRanges, BlockRef, ChainName, Lane, Lsn, Verified};
+use crate::parquet::{PartError, PartReader, integers_of, read_part_facts, texts_of};
 use crate::tables::Table;
 use crate::wal;
 
@@ -292,6 +292,18 @@ fn is_whole(reader: &PartReader, parts: &[&Part]) -> Result<bool, SalvageError> 
         let Some(found) = readable(reader.blocks(&part_of, chunk))? else { return Ok(false) };
         let has_logs = |block: &Block| block.header.logs_bloom.iter().any(|byte| *byte != 0);
         if part_of(Table::Logs).is_none() && found.iter().any(|(_, block)| has_logs(block)) {
+            return Ok(false);
+        }
+        // Earlier formats kept no marks, and had no traces.
+        let marks = match part_of(Table::Verification) {
+            Some(part) => readable(reader.rows(part, chunk, Some("verified")))?,
+            None => continue,
+        };
+        let Some(marks) = marks.map(|rows| texts_of(&rows, "verified")) else { return Ok(false) };
+        let lacks_traces = |(mark, (_, block)): (&String, &(Lsn, Block))| {
+            Verified::parse(mark).has(Verified::TRACES) && block.traces.is_empty()
+        };
+        if marks.iter().zip(&found).any(lacks_traces) {
             return Ok(false);
         }
     }

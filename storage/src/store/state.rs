@@ -426,7 +426,7 @@ impl ChainState {
                     self.sealed.remove(part.range);
                     self.forgotten.insert(part.range);
                 }
-                Table::Transactions | Table::Logs | Table::Withdrawals => {
+                Table::Transactions | Table::Logs | Table::Withdrawals | Table::Traces => {
                     self.partial.insert(part.range);
                 }
                 Table::ChainEvents | Table::Verification => {}

@@ -9,6 +9,7 @@ mod columns;
 mod logs;
 mod read;
 mod table;
+mod traces;
 mod transactions;
 mod value;
 mod verification;

@@ -6,7 +6,7 @@ use alloy_primitives::{B256, Bytes};
 use arrow::array::{Array, RecordBatch};
 
 use super::value::Value;
-use super::{Table, blocks, logs, transactions, withdrawals};
+use super::{Table, blocks, logs, traces, transactions, withdrawals};
 use crate::model::{Block, Extra, Log, Object, restore_extra};
 
 /// Why rows give no blocks.
@@ -85,6 +85,17 @@ impl Row<'_> {
         u32::try_from(bits).map_err(|_| self.missing(name))
     }
 
+    /// Kept fields as they are.
+    pub(super) fn kept(&self, name: &str) -> Result<Extra, ReadError> {
+        let Some(text) = self.required::<Option<String>>(name)? else { return Ok(None) };
+        let kept = serde_json::from_str(&text);
+        kept.map(Some).map_err(|source| ReadError::Extra {
+            column: name.to_owned(),
+            row: self.at,
+            source,
+        })
+    }
+
     /// Gives an object its kept fields.
     pub(super) fn restore<T: Object>(&self, name: &str, object: &mut T) -> Result<(), ReadError> {
         let Some(text) = self.required::<Option<String>>(name)? else { return Ok(()) };
@@ -100,12 +111,13 @@ pub(super) fn rows_of(batch: &RecordBatch) -> impl Iterator<Item = Row<'_>> {
     (0..batch.num_rows()).map(move |at| Row { batch, at })
 }
 
-/// Blocks from the rows of the four tables, in the order of the rows of `blocks`.
+/// Blocks from the rows of the five tables, in the order of the rows of `blocks`.
 pub fn read_blocks(
     block_rows: &RecordBatch,
     transaction_rows: &RecordBatch,
     log_rows: &RecordBatch,
     withdrawal_rows: &RecordBatch,
+    trace_rows: &RecordBatch,
 ) -> Result<Vec<Block>, ReadError> {
     let mut found = Found::default();
     for row in rows_of(block_rows) {
@@ -129,6 +141,10 @@ pub fn read_blocks(
         let block = found.block(&row, Table::Withdrawals)?;
         block.withdrawals.get_or_insert_default().push(withdrawal);
     }
+    for row in rows_of(trace_rows) {
+        let trace = traces::trace(&row)?;
+        found.block(&row, Table::Traces)?.traces.push(trace);
+    }
     Ok(found.blocks)
 }
 
@@ -144,7 +160,8 @@ impl Found {
         let receipts = row.required::<Option<u64>>("receipt_count")?.map(|_| Vec::new());
         let withdrawals = row.required::<Option<u64>>("withdrawal_count")?.map(|_| Vec::new());
         self.by_hash.insert(header.hash, self.blocks.len());
-        self.blocks.push(Block { header, transactions: Vec::new(), receipts, withdrawals });
+        let (transactions, traces) = (Vec::new(), Vec::new());
+        self.blocks.push(Block { header, transactions, receipts, withdrawals, traces });
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::model::{Block, EventHead, Lsn, Origin, Verified};
 
-use super::{blocks, event_rows, logs, transactions, verification, withdrawals};
+use super::{blocks, event_rows, logs, traces, transactions, verification, withdrawals};
 
 /// A table by its name.
 #[derive(
@@ -23,6 +23,8 @@ pub enum Table {
     Logs,
     /// One row per withdrawal.
     Withdrawals,
+    /// One row per call, creation, self-destruct or reward, where traces are captured.
+    Traces,
     /// One row per event of the log: applied, reverted, finalized.
     ChainEvents,
     /// One row per block: what was proved, by whom it was given, and when.
@@ -31,11 +33,12 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 6] = [
+    pub const ALL: [Table; 7] = [
         Table::Blocks,
         Table::Transactions,
         Table::Logs,
         Table::Withdrawals,
+        Table::Traces,
         Table::ChainEvents,
         Table::Verification,
     ];
@@ -47,6 +50,7 @@ impl Table {
             Table::Transactions => "transactions",
             Table::Logs => "logs",
             Table::Withdrawals => "withdrawals",
+            Table::Traces => "traces",
             Table::ChainEvents => "chain_events",
             Table::Verification => "verification",
         }
@@ -64,6 +68,7 @@ impl Table {
             Table::Transactions => &["block_hash", "transaction_index"],
             Table::Logs => &["block_hash", "log_index"],
             Table::Withdrawals => &["block_hash", "withdrawal_index"],
+            Table::Traces => &["block_hash", "trace_index"],
             Table::ChainEvents => &["lsn"],
         }
     }
@@ -72,7 +77,9 @@ impl Table {
     pub fn bloom_columns(self) -> &'static [&'static str] {
         match self {
             Table::Blocks => &["block_hash"],
-            Table::Transactions => &["transaction_hash", "from_address", "to_address"],
+            Table::Transactions | Table::Traces => {
+                &["transaction_hash", "from_address", "to_address"]
+            }
             Table::Logs => &["transaction_hash", "address"],
             Table::Withdrawals => &["address"],
             Table::ChainEvents | Table::Verification => &[],
@@ -86,6 +93,7 @@ impl Table {
             Table::Transactions => &["block_number", "transaction_index"],
             Table::Logs => &["block_number", "transaction_index", "log_index"],
             Table::Withdrawals => &["block_number", "withdrawal_index"],
+            Table::Traces => &["block_number", "trace_index"],
             Table::ChainEvents => &["lsn"],
         }
     }
@@ -101,6 +109,7 @@ impl Table {
                     | Table::Transactions
                     | Table::Logs
                     | Table::Withdrawals
+                    | Table::Traces
                     | Table::Verification => table.rows(&[]).schema(),
                 })
                 .collect()
@@ -116,6 +125,7 @@ impl Table {
             Table::Transactions => transactions::rows(blocks),
             Table::Logs => logs::rows(blocks),
             Table::Withdrawals => withdrawals::rows(blocks),
+            Table::Traces => traces::rows(blocks),
             Table::ChainEvents => event_rows(&[]),
             Table::Verification => verification::rows(blocks),
         }

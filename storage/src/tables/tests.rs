@@ -18,8 +18,8 @@ fn stored(block: Block) -> StoredBlock {
 fn through_tables(block: Block) -> Block {
     let stored = [stored(block)];
     let rows = Table::ALL.map(|table| table.rows(&stored));
-    let [blocks, transactions, logs, withdrawals, _, _] = rows;
-    read_blocks(&blocks, &transactions, &logs, &withdrawals).unwrap().remove(0)
+    let [blocks, transactions, logs, withdrawals, traces, _, _] = rows;
+    read_blocks(&blocks, &transactions, &logs, &withdrawals, &traces).unwrap().remove(0)
 }
 
 fn json(text: &str) -> Value {
@@ -55,6 +55,13 @@ fn every_recorded_block_comes_back_from_the_tables_as_the_same_json() {
     // Dumps of a protobuf stream give the timestamp as a calendar date: no node answers that.
     assert!(not_json_rpc.iter().all(|line| line.contains("Z\", expected a hex string")));
     assert!(not_json_rpc.len() <= 11 && folders.len() > 800, "the recorded data are there");
+}
+
+#[test]
+fn traces_come_back_from_the_table_as_they_were() {
+    let mut block = testing::small_block(5, crate::model::B256::ZERO, 1);
+    block.traces = testing::traces();
+    assert_eq!(through_tables(block.clone()), block);
 }
 
 /// A change of this text is a change of what users query: raise `LAYOUT_VERSION`, tell them.

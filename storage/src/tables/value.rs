@@ -283,6 +283,29 @@ fn items<V: Value>(array: &dyn Array) -> Option<Vec<V>> {
     (0..array.len()).map(|row| V::read(array, row)).collect()
 }
 
+impl Value for &Vec<u64> {
+    fn data_type() -> DataType {
+        list_of(DataType::Int64)
+    }
+    fn array(values: impl ExactSizeIterator<Item = Self>) -> ArrayRef {
+        let mut lengths = Vec::with_capacity(values.len());
+        let mut flat = Vec::new();
+        for value in values {
+            lengths.push(Some(value.len()));
+            flat.extend_from_slice(value);
+        }
+        list_required(lengths, u64::array(flat.into_iter()))
+    }
+    fn read(_: &dyn Array, _: usize) -> Option<Self> {
+        None
+    }
+}
+
+/// An owned list of numbers read back.
+pub(super) fn read_numbers(array: &dyn Array, row: usize) -> Option<Vec<u64>> {
+    items(&list_row(array, row)?)
+}
+
 impl Value for Option<&Vec<B256>> {
     fn data_type() -> DataType {
         list_of(fixed_type(32))

@@ -86,7 +86,7 @@ impl Record {
 
     fn applied(block: &Arc<Block>) -> Record {
         let mut raw = Vec::with_capacity(64 << 10);
-        codec::encode_block(block, &mut raw);
+        let version = codec::encode_block(block, &mut raw);
         let raw_bytes = raw.len() as u32;
         let packed = zstd::bulk::compress(&raw, ZSTD_LEVEL).ok();
         let (compression, payload) = match packed.filter(|packed| packed.len() < raw.len()) {
@@ -96,7 +96,7 @@ impl Record {
         Record {
             parent_hash: block.header.parent_hash,
             timestamp: block.header.timestamp,
-            version: codec::VERSION,
+            version,
             compression,
             raw_bytes,
             payload,

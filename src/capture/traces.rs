@@ -1,0 +1,181 @@
+//! The traces of a block that is here: asked for where they can be had, by what is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_storage::model::{
+    Block, ClaimedTrace, LinkError, Verified, read_call_frames, read_trace_block, trace_tree,
+};
+use serde_json::value::RawValue;
+
+use crate::rpc::{
+    Call, Cause, DEBUG_TRACE_BLOCK, Endpoint, Pool, Purpose, RpcError, TRACE_BLOCK, Wanted,
+    parse_single,
+};
+use crate::supervisor::on_cpu;
+
+use super::Fetched;
+use super::verify::{Depth, Mismatch, prove_traces};
+
+/// How often everybody is asked for traces of a block that is there: they may come later.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Why traces do not fit their block.
+#[derive(Debug, thiserror::Error)]
+enum TraceError {
+    /// One stands elsewhere.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// They say something else than transactions and receipts.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+}
+
+/// Adds the traces to a block; `note` is told of failures.
+pub(super) async fn add_traces(
+    pool: &Pool,
+    purpose: Purpose,
+    depth: Depth,
+    fetched: Fetched,
+    note: &(dyn Fn(&Endpoint, &RpcError) + Sync),
+) -> Result<Fetched, RpcError> {
+    let mut tries = 1;
+    loop {
+        let error = match once(pool, purpose, depth, &fetched, note).await {
+            Ok(whole) => return Ok(whole),
+            Err(error) => error,
+        };
+        if !error.is_absence() || tries >= TRIES {
+            return Err(error);
+        }
+        tries += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Asks one provider after the other.
+async fn once(
+    pool: &Pool,
+    purpose: Purpose,
+    depth: Depth,
+    fetched: &Fetched,
+    note: &(dyn Fn(&Endpoint, &RpcError) + Sync),
+) -> Result<Fetched, RpcError> {
+    let mut turn = pool.turn(purpose, Wanted::Traces);
+    let mut last = None;
+    while let Some(asked) = turn.next().await {
+        let endpoint = &asked.endpoint;
+        match from(endpoint, depth, fetched.clone()).await {
+            Ok(whole) => return Ok(whole),
+            Err(error) => {
+                note(endpoint, &error);
+                turn.failed(&error);
+                last = Some(error);
+            }
+        }
+    }
+    if pool.endpoints().iter().all(|endpoint| endpoint.trace_method().is_none()) {
+        return Err(nobody_traces(pool));
+    }
+    Err(last.unwrap_or_else(|| turn.nobody()))
+}
+
+fn nobody_traces(pool: &Pool) -> RpcError {
+    let reason = format!(
+        "no provider has {TRACE_BLOCK} or {DEBUG_TRACE_BLOCK}: remove `traces = true` of the \
+         chain, or add a provider that has one"
+    );
+    let provider = pool.chain().to_string();
+    RpcError { provider, method: TRACE_BLOCK, cause: Cause::MethodMissing, reason }
+}
+
+/// Learns how an endpoint gives traces; one that gives none is no error.
+pub(super) async fn probe_traces(
+    endpoint: &Arc<Endpoint>,
+    depth: Depth,
+    fetched: Fetched,
+) -> Result<(), RpcError> {
+    match from(endpoint, depth, fetched).await {
+        Err(error) if error.cause == Cause::MethodMissing => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// The traces as one endpoint gives them, by the first method that it has.
+async fn from(
+    endpoint: &Arc<Endpoint>,
+    depth: Depth,
+    fetched: Fetched,
+) -> Result<Fetched, RpcError> {
+    let number = fetched.block.header.number;
+    let mut last = None;
+    while let Some(method) = endpoint.trace_method() {
+        let call = match method {
+            TRACE_BLOCK => Call::trace_block(number),
+            _ => Call::debug_trace_block(number),
+        };
+        match ask(endpoint, &call, depth, fetched.clone()).await {
+            Err(error) if error.cause == Cause::MethodMissing => {
+                endpoint.lacks_trace_method(method);
+                last = Some(error);
+            }
+            result => return result,
+        }
+    }
+    Err(last
+        .unwrap_or_else(|| endpoint.error(TRACE_BLOCK, Cause::MethodMissing, "it gives no traces")))
+}
+
+async fn ask(
+    endpoint: &Arc<Endpoint>,
+    call: &Call,
+    depth: Depth,
+    fetched: Fetched,
+) -> Result<Fetched, RpcError> {
+    let body = endpoint.single_raw(call).await?;
+    let answered = crate::clock::now();
+    let (endpoint, method) = (endpoint.clone(), call.method);
+    on_cpu(move || {
+        let malformed = |error: &serde_json::Error| endpoint.malformed(method, error);
+        let text = endpoint.text(method, &body)?;
+        let reply = parse_single::<&RawValue>(text).map_err(|error| malformed(&error))?;
+        let found = endpoint.take(method, reply)?.ok_or_else(|| {
+            endpoint.error(method, Cause::BlockMissing, "the block's traces are not there (null)")
+        })?;
+        let read = match method {
+            TRACE_BLOCK => read_trace_block(found.get()),
+            _ => read_call_frames(found.get()),
+        };
+        let traces = read.map_err(|error| malformed(&error))?;
+        if traces.is_empty() && fetched.block.transactions.iter().any(|t| !t.is_state_sync()) {
+            let reason = "no traces of a block with transactions";
+            return Err(endpoint.error(method, Cause::BlockMissing, reason));
+        }
+        let mut block = Arc::unwrap_or_clone(fetched.block);
+        let proved = fit(&mut block, traces, depth).map_err(|error| {
+            // Another block's, when the chain moves between two calls.
+            let cause = match &error {
+                TraceError::Link(_) => Cause::Moved,
+                TraceError::Mismatch(_) => Cause::Wrong,
+            };
+            endpoint.error(method, cause, &error.to_string())
+        })?;
+        let verified = fetched.verified.with(proved);
+        Ok(Fetched { block: Arc::new(block), verified, answered, ..fetched })
+    })
+    .await
+}
+
+/// Puts traces into their block, and proves what can be proved of them.
+fn fit(block: &mut Block, traces: Vec<ClaimedTrace>, depth: Depth) -> Result<Verified, TraceError> {
+    let said: Vec<Option<u64>> = traces.iter().map(|claimed| claimed.subtraces).collect();
+    block.add_traces(traces)?;
+    if depth == Depth::Links || !prove_traces(block)? {
+        return Ok(Verified::default());
+    }
+    // A call of which some are missing that it made.
+    let tree = trace_tree(&block.traces).unwrap_or_default();
+    let is_whole = tree.iter().zip(&said).all(|((made, _), said)| said.is_none_or(|n| n == *made));
+    Ok(if is_whole { Verified::TRACES } else { Verified::default() })
+}
