@@ -366,6 +366,7 @@ impl ChainNode {
         let healing = Healing {
             first: self.config.start.number(),
             window: self.config.window.get(),
+            window_bytes: self.config.window_bytes,
             source: self.source.for_history(),
             chain: self.chain.clone(),
             appender: appender.clone(),
@@ -390,6 +391,7 @@ impl ChainNode {
             ranges,
             lane: Lane::Backfill,
             window: self.config.window.get(),
+            window_bytes: self.config.window_bytes,
             source: self.source.for_history(),
             chain: self.chain.clone(),
             appender,

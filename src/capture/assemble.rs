@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwater_storage::model::{B256, Block, BlockParts, BlockRef, Linked, Receipt, Verified};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::verify::{Depth, Mismatch, verify};
+use super::verify::{Depth, Mismatch, verify_body, verify_receipts};
 
 /// Topics of a log at most (`LOG4`).
 const TOPICS_MAX: usize = 4;
@@ -74,26 +74,68 @@ pub(super) enum AssembleError {
     },
 }
 
-/// Joins the pieces of the block that was asked for, and proves it.
-pub(super) fn assemble(
-    asked: u64,
-    parts: BlockParts,
-    receipts: Vec<Linked<Receipt>>,
-    depth: Depth,
-) -> Result<(Arc<Block>, Verified), AssembleError> {
-    let got = parts.block_ref().number;
-    if got != asked {
-        return Err(Mismatch::Number { asked, got }.into());
+/// A block without its receipts, and what was proved of it.
+#[derive(Clone, Debug)]
+pub(super) struct Body {
+    block: Block,
+    verified: Verified,
+}
+
+impl Body {
+    /// The block that was asked for, proved as far as it can be without receipts.
+    pub(super) fn new(
+        asked: u64,
+        parts: BlockParts,
+        depth: Depth,
+    ) -> Result<Box<Body>, AssembleError> {
+        let got = parts.block_ref().number;
+        if got != asked {
+            return Err(Mismatch::Number { asked, got }.into());
+        }
+        let block = parts.join(None)?;
+        let verified = verify_body(&block, depth)?;
+        Ok(Box::new(Body { block, verified }))
     }
-    let block = parts.block_ref();
-    let found = receipts.first().map(|receipt| receipt.links.block_hash);
-    if let Some(found) = found.filter(|found| !found.is_zero() && *found != block.hash) {
-        return Err(AssembleError::OtherBlock { block, found });
+
+    /// Whether its hash was proved: what does not fit to it is wrong, or of another block.
+    pub(super) fn is_proved(&self) -> bool {
+        self.verified.has(Verified::HEADER)
     }
-    let block = parts.join(Some(receipts))?;
-    if let Some((_, log)) = block.logs().find(|(_, log)| log.topics.len() > TOPICS_MAX) {
-        return Err(AssembleError::Topics { number: got, topics: log.topics.len() });
+
+    /// The transactions' hashes, to ask for single receipts.
+    pub(super) fn transaction_hashes(&self) -> impl Iterator<Item = B256> {
+        self.block.transactions.iter().map(|transaction| transaction.hash)
     }
-    let verified = verify(&block, depth)?;
-    Ok((Arc::new(block), verified))
+
+    /// Joins the receipts, and proves them; what they do not fit to is given back.
+    pub(super) fn with_receipts(
+        mut self: Box<Self>,
+        receipts: Vec<Linked<Receipt>>,
+        depth: Depth,
+    ) -> Result<(Arc<Block>, Verified), (AssembleError, Box<Body>)> {
+        match self.add(receipts, depth) {
+            Ok(verified) => Ok((Arc::new(self.block), verified)),
+            Err(error) => {
+                self.block.receipts = None;
+                Err((error, self))
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        receipts: Vec<Linked<Receipt>>,
+        depth: Depth,
+    ) -> Result<Verified, AssembleError> {
+        let block = self.block.block_ref();
+        let found = receipts.first().map(|receipt| receipt.links.block_hash);
+        if let Some(found) = found.filter(|found| !found.is_zero() && *found != block.hash) {
+            return Err(AssembleError::OtherBlock { block, found });
+        }
+        self.block.add_receipts(receipts)?;
+        if let Some((_, log)) = self.block.logs().find(|(_, log)| log.topics.len() > TOPICS_MAX) {
+            return Err(AssembleError::Topics { number: block.number, topics: log.topics.len() });
+        }
+        Ok(self.verified.with(verify_receipts(&self.block, depth)?))
+    }
 }

@@ -1,15 +1,19 @@
 //! Walking history: final blocks, several at a time, only what is missing, around what nobody has.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 use headwater_storage::model::{B256, BlockRange, BlockRef, ChainEvent, Lane, Verified};
 use headwater_storage::store::{AppendError, Appender, Chain, ChainState, Violation};
 
+use crate::rpc::RpcError;
 use crate::supervisor::Shutdown;
 
+use super::room::Room;
 use super::status::{CaptureError, ChainStatus};
 use super::{Fetched, Holes, Source};
 
@@ -36,6 +40,8 @@ pub struct Backfill {
     pub lane: Lane,
     /// Blocks that are fetched at the same time.
     pub window: usize,
+    /// Bytes that they may take, about.
+    pub window_bytes: u64,
     /// Where blocks come from.
     pub source: Source,
     /// Where they go.
@@ -131,27 +137,40 @@ impl Backfill {
         if let Some(reason) = self.chain.paused() {
             return Err(AppendError::Paused { reason }.into());
         }
-        let fetches = range.numbers().map(|number| self.source.block(number));
-        let fetched = futures::stream::iter(fetches).buffered(self.window);
-        let mut groups = std::pin::pin!(fetched.ready_chunks(GROUP_BLOCKS));
-        while let Some(group) = groups.next().await {
-            let mut good = Vec::with_capacity(group.len());
-            let mut failure = None;
-            for result in group {
-                match result {
-                    Ok(fetched) => good.push(fetched),
-                    Err(error) => {
-                        failure = Some(error);
-                        break;
+        let mut room = Room::new(self.window, self.window_bytes);
+        let mut numbers = range.numbers();
+        let mut fetches = FuturesOrdered::new();
+        let mut arrived: VecDeque<Result<Fetched, RpcError>> = VecDeque::new();
+        loop {
+            // What has come while the last group was appended shares a sync.
+            let (group, failure) = next_group(&mut arrived);
+            let mut append = std::pin::pin!(self.append(group));
+            let mut is_appended = false;
+            while !is_appended || (arrived.is_empty() && failure.is_none()) {
+                while failure.is_none()
+                    && fetches.len() + arrived.len() < room.blocks()
+                    && let Some(number) = numbers.next()
+                {
+                    fetches.push_back(self.source.block(number));
+                }
+                tokio::select! {
+                    result = append.as_mut(), if !is_appended => {
+                        result?;
+                        is_appended = true;
                     }
+                    Some(result) = fetches.next(), if !fetches.is_empty() => {
+                        if let Ok(fetched) = &result {
+                            room.saw(&fetched.block);
+                        }
+                        arrived.push_back(result);
+                    }
+                    else => return Ok(()),
                 }
             }
-            self.append(good).await?;
             if let Some(error) = failure {
                 return Err(error.into());
             }
         }
-        Ok(())
     }
 
     async fn append(&self, blocks: Vec<Fetched>) -> Result<(), AppendError> {
@@ -198,4 +217,19 @@ impl Backfill {
             None => Ok(()),
         }
     }
+}
+
+/// Blocks that are appended together, and the failure that stands behind them.
+fn next_group(
+    arrived: &mut VecDeque<Result<Fetched, RpcError>>,
+) -> (Vec<Fetched>, Option<RpcError>) {
+    let mut group = Vec::new();
+    while group.len() < GROUP_BLOCKS {
+        match arrived.pop_front() {
+            Some(Ok(fetched)) => group.push(fetched),
+            Some(Err(error)) => return (group, Some(error)),
+            None => break,
+        }
+    }
+    (group, None)
 }

@@ -45,6 +45,9 @@ pub struct ChainConfig {
     /// Blocks that are fetched at the same time.
     #[serde(default = "eight")]
     pub window: std::num::NonZeroUsize,
+    /// Bytes that blocks which are fetched at the same time may take, about; one always may.
+    #[serde(default = "mebibytes")]
+    pub window_bytes: u64,
     /// Bytes of the log whose blocks are kept although parts hold them.
     #[serde(default = "gibibyte")]
     pub log_keep_bytes: u64,
@@ -52,7 +55,7 @@ pub struct ChainConfig {
     #[serde(default = "segment")]
     pub log_segment_bytes: NonZeroU64,
     /// Bytes up to which the parts of a date that is over become one.
-    #[serde(default = "merged")]
+    #[serde(default = "mebibytes")]
     pub merge_bytes: u64,
     /// How long parts are kept, by table; for ever by default.
     #[serde(default)]
@@ -78,7 +81,7 @@ fn segment() -> NonZeroU64 {
     NonZeroU64::new(SEGMENT_BYTES).unwrap_or(NonZeroU64::MIN)
 }
 
-fn merged() -> u64 {
+fn mebibytes() -> u64 {
     64 << 20
 }
 
@@ -110,9 +113,10 @@ impl ChainConfig {
             traces: false,
             part_blocks: thousand(),
             window: eight(),
+            window_bytes: mebibytes(),
             log_keep_bytes: gibibyte(),
             log_segment_bytes: segment(),
-            merge_bytes: merged(),
+            merge_bytes: mebibytes(),
             keep: BTreeMap::new(),
             provider: vec![ProviderConfig::plain("rpc", url)],
         }

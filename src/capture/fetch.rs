@@ -11,42 +11,88 @@ use crate::rpc::{Call, Cause, Endpoint, RpcError, parse_batch, parse_single};
 use crate::supervisor::on_cpu;
 
 use super::Fetched;
-use super::assemble::{AssembleError, Piece, assemble};
+use super::assemble::{AssembleError, Body, Piece};
 use super::verify::Depth;
-
-/// Receipts that are asked for in one batch where `eth_getBlockReceipts` is missing.
-const RECEIPTS_PER_BATCH: usize = 100;
 
 /// The block that is asked for, and how much of it is to be proved.
 #[derive(Clone, Copy)]
 pub(super) struct Wish {
     pub(super) number: u64,
     pub(super) depth: Depth,
+    /// Whether it is asked for to see whether it is there.
+    pub(super) is_question: bool,
 }
 
 /// What the first request gave.
 enum First {
     Whole(Fetched),
-    WithoutReceipts(Box<BlockParts>),
+    WithoutReceipts(Box<Body>),
     NoBatches,
 }
 
-/// The whole block.
-pub(super) async fn fetch(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Fetched, RpcError> {
-    if endpoint.takes_batches() && endpoint.has_block_receipts() {
-        match in_one_request(endpoint, wish).await? {
-            First::Whole(fetched) => return Ok(fetched),
-            First::WithoutReceipts(parts) => {
-                endpoint.lacks_block_receipts();
-                return with_receipts(endpoint, wish, *parts).await;
-            }
-            First::NoBatches => endpoint.lacks_batches(),
-        }
+/// Why a block is not whole, and the proved part of it that came all the same.
+pub(super) struct Failed {
+    pub(super) error: RpcError,
+    pub(super) known: Option<Box<Body>>,
+}
+
+impl Failed {
+    /// Only what is proved is of use to others.
+    fn of(error: RpcError, body: Box<Body>) -> Failed {
+        Failed { error, known: Some(body).filter(|body| body.is_proved()) }
     }
-    // One after the other: receipts of a block that is not there may be the dearer call.
-    let body = endpoint.single_raw(&Call::block(wish.number)).await?;
-    let parts = parse_block(endpoint, wish.number, &body)?;
-    with_receipts(endpoint, wish, parts).await
+}
+
+impl From<RpcError> for Failed {
+    fn from(error: RpcError) -> Failed {
+        Failed { error, known: None }
+    }
+}
+
+/// The whole block, or what is left of it where a part is known.
+pub(super) async fn fetch(
+    endpoint: &Arc<Endpoint>,
+    wish: Wish,
+    known: Option<Box<Body>>,
+) -> Result<Fetched, Failed> {
+    let body = match known {
+        Some(body) => body,
+        // A question is cheap: the receipts of a block that is not there may be the dearer call.
+        None if !wish.is_question && endpoint.takes_batches() && endpoint.has_block_receipts() => {
+            match in_one_request(endpoint, wish).await? {
+                First::Whole(fetched) => return Ok(fetched),
+                First::WithoutReceipts(body) => body,
+                First::NoBatches => {
+                    endpoint.batch_refused(2);
+                    body(endpoint, wish).await?
+                }
+            }
+        }
+        None => body(endpoint, wish).await?,
+    };
+    with_receipts(endpoint, wish, body).await
+}
+
+/// The block without its receipts.
+async fn body(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Box<Body>, RpcError> {
+    let answer = endpoint.single_raw(&Call::block(wish.number)).await?;
+    let endpoint = endpoint.clone();
+    on_cpu(move || {
+        let parts = parse_block(&endpoint, wish.number, &answer)?;
+        Body::new(wish.number, parts, wish.depth).map_err(|error| misfit(&endpoint, &error))
+    })
+    .await
+}
+
+/// Whose fault it is that pieces do not fit.
+fn misfit(endpoint: &Endpoint, error: &AssembleError) -> RpcError {
+    let cause = match error {
+        AssembleError::OtherBlock { .. } => Cause::Moved,
+        AssembleError::Link(_) | AssembleError::Mismatch(_) | AssembleError::Topics { .. } => {
+            Cause::Wrong
+        }
+    };
+    endpoint.error("eth_getBlockByNumber", cause, &error.to_string())
 }
 
 fn parse_receipts(
@@ -61,12 +107,12 @@ fn parse_receipts(
 }
 
 /// Block and receipts in one HTTP batch.
-async fn in_one_request(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<First, RpcError> {
+async fn in_one_request(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<First, Failed> {
     let calls = [Call::block(wish.number), Call::block_receipts(wish.number)];
     let body = match endpoint.batch_raw(&calls).await {
         Ok(body) => body,
         Err(error) if error.cause == Cause::BatchRefused => return Ok(First::NoBatches),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let answered = clock::now();
     let endpoint = endpoint.clone();
@@ -79,35 +125,42 @@ fn read_batch(
     calls: &[Call],
     body: &Bytes,
     answered: Instant,
-) -> Result<First, RpcError> {
+) -> Result<First, Failed> {
     let method = "eth_getBlockByNumber";
     let text = endpoint.text(method, body)?;
     let reply = parse_batch::<Piece>(text).map_err(|error| endpoint.malformed(method, &error))?;
     let answers = match endpoint.sort(calls, reply) {
         Ok(answers) => answers,
         Err(error) if error.cause == Cause::BatchRefused => return Ok(First::NoBatches),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let mut answers = answers.into_iter();
     let parts = match answers.next().transpose()?.flatten() {
         Some(Piece::Block(parts)) => parts,
         Some(Piece::Receipts(_)) => {
-            return Err(endpoint.error(method, Cause::Malformed, "receipts instead of a block"));
+            let reason = "receipts instead of a block";
+            return Err(endpoint.error(method, Cause::Malformed, reason).into());
         }
-        None => return Err(not_there(endpoint, wish.number)),
+        None => return Err(not_there(endpoint, wish.number).into()),
     };
-    match answers.next().transpose().map(Option::flatten) {
+    let body = Body::new(wish.number, *parts, wish.depth);
+    let body = body.map_err(|error| misfit(endpoint, &error))?;
+    let method = "eth_getBlockReceipts";
+    let error = match answers.next().transpose().map(Option::flatten) {
         Ok(Some(Piece::Receipts(receipts))) => {
-            finish(endpoint, wish, *parts, receipts, answered).map(First::Whole)
+            return finish(endpoint, wish, body, receipts, answered).map(First::Whole);
         }
         Ok(Some(Piece::Block(_))) => {
-            let method = "eth_getBlockReceipts";
-            Err(endpoint.error(method, Cause::Malformed, "a block instead of receipts"))
+            endpoint.error(method, Cause::Malformed, "a block instead of receipts")
         }
-        Ok(None) => Err(not_there(endpoint, wish.number)),
-        Err(error) if error.cause == Cause::MethodMissing => Ok(First::WithoutReceipts(parts)),
-        Err(error) => Err(error),
-    }
+        Ok(None) => not_there(endpoint, wish.number),
+        Err(error) if error.cause == Cause::MethodMissing => {
+            endpoint.lacks_block_receipts();
+            return Ok(First::WithoutReceipts(body));
+        }
+        Err(error) => error,
+    };
+    Err(Failed::of(error, body))
 }
 
 fn not_there(endpoint: &Endpoint, number: u64) -> RpcError {
@@ -115,11 +168,7 @@ fn not_there(endpoint: &Endpoint, number: u64) -> RpcError {
     endpoint.error("eth_getBlockByNumber", Cause::BlockMissing, &reason)
 }
 
-pub(super) fn parse_block(
-    endpoint: &Endpoint,
-    number: u64,
-    body: &Bytes,
-) -> Result<BlockParts, RpcError> {
+fn parse_block(endpoint: &Endpoint, number: u64, body: &Bytes) -> Result<BlockParts, RpcError> {
     let method = "eth_getBlockByNumber";
     let text = endpoint.text(method, body)?;
     let reply = parse_single::<BlockParts>(text);
@@ -130,80 +179,83 @@ pub(super) fn parse_block(
 fn finish(
     endpoint: &Endpoint,
     wish: Wish,
-    parts: BlockParts,
+    body: Box<Body>,
     receipts: Vec<Linked<Receipt>>,
     answered: Instant,
-) -> Result<Fetched, RpcError> {
+) -> Result<Fetched, Failed> {
+    let whole = body.with_receipts(receipts, wish.depth);
     let (block, verified) =
-        assemble(wish.number, parts, receipts, wish.depth).map_err(|error| {
-            let cause = match &error {
-                AssembleError::OtherBlock { .. } => Cause::Moved,
-                AssembleError::Link(_)
-                | AssembleError::Mismatch(_)
-                | AssembleError::Topics { .. } => Cause::Wrong,
-            };
-            endpoint.error("eth_getBlockByNumber", cause, &error.to_string())
-        })?;
+        whole.map_err(|(error, body)| Failed::of(misfit(endpoint, &error), body))?;
     Ok(Fetched { block, verified, provider: endpoint.name().to_owned(), answered })
 }
 
 /// The receipts of a block that is here, by the best way that the provider has.
-pub(super) async fn with_receipts(
+async fn with_receipts(
     endpoint: &Arc<Endpoint>,
     wish: Wish,
-    parts: BlockParts,
-) -> Result<Fetched, RpcError> {
-    let mut receipts = None;
-    if endpoint.has_block_receipts() {
-        let body = endpoint.single_raw(&Call::block_receipts(wish.number)).await?;
-        match parse_receipts(endpoint, wish.number, &body) {
-            Ok(list) => receipts = Some(list),
-            Err(error) if error.cause == Cause::MethodMissing => endpoint.lacks_block_receipts(),
-            Err(error) => return Err(error),
-        }
-    }
-    let receipts = match receipts {
-        Some(receipts) => receipts,
-        None => single_receipts(endpoint, wish, &parts).await?,
+    body: Box<Body>,
+) -> Result<Fetched, Failed> {
+    let receipts = match receipts(endpoint, wish, &body).await {
+        Ok(receipts) => receipts,
+        Err(error) => return Err(Failed::of(error, body)),
     };
     let answered = clock::now();
     let endpoint = endpoint.clone();
-    on_cpu(move || finish(&endpoint, wish, parts, receipts, answered)).await
+    on_cpu(move || finish(&endpoint, wish, body, receipts, answered)).await
+}
+
+async fn receipts(
+    endpoint: &Arc<Endpoint>,
+    wish: Wish,
+    body: &Body,
+) -> Result<Vec<Linked<Receipt>>, RpcError> {
+    if endpoint.has_block_receipts() {
+        let answer = endpoint.single_raw(&Call::block_receipts(wish.number)).await?;
+        match parse_receipts(endpoint, wish.number, &answer) {
+            Err(error) if error.cause == Cause::MethodMissing => endpoint.lacks_block_receipts(),
+            result => return result,
+        }
+    }
+    single_receipts(endpoint, wish, body).await
 }
 
 /// `eth_getTransactionReceipt` for each transaction, in batches where they are taken.
 async fn single_receipts(
     endpoint: &Arc<Endpoint>,
     wish: Wish,
-    parts: &BlockParts,
+    body: &Body,
 ) -> Result<Vec<Linked<Receipt>>, RpcError> {
-    let calls: Vec<Call> = parts.transaction_hashes().map(Call::receipt).collect();
+    let calls: Vec<Call> = body.transaction_hashes().map(Call::receipt).collect();
     let mut receipts = Vec::with_capacity(calls.len());
-    for chunk in calls.chunks(RECEIPTS_PER_BATCH) {
-        if endpoint.takes_batches() {
-            if let Some(answers) = batch_of_receipts(endpoint, chunk).await? {
-                for answer in answers {
-                    receipts.push(answer?.ok_or_else(|| not_there(endpoint, wish.number))?);
-                }
-                continue;
-            }
-            endpoint.lacks_batches();
-        }
-        for call in chunk {
+    let mut rest = calls.as_slice();
+    while let Some((call, others)) = rest.split_first() {
+        let size = endpoint.batch_max().min(rest.len());
+        if size < 2 {
             let body = endpoint.single_raw(call).await?;
             let text = endpoint.text(call.method, &body)?;
             let reply = parse_single(text);
             let reply = reply.map_err(|error| endpoint.malformed(call.method, &error))?;
             let receipt = endpoint.take(call.method, reply)?;
             receipts.push(receipt.ok_or_else(|| not_there(endpoint, wish.number))?);
+            rest = others;
+            continue;
         }
+        let (chunk, behind) = rest.split_at(size);
+        let Some(answers) = batch_of_receipts(endpoint, chunk).await? else {
+            endpoint.batch_refused(size);
+            continue;
+        };
+        for answer in answers {
+            receipts.push(answer?.ok_or_else(|| not_there(endpoint, wish.number))?);
+        }
+        rest = behind;
     }
     Ok(receipts)
 }
 
 type ReceiptAnswers = Vec<Result<Option<Linked<Receipt>>, RpcError>>;
 
-/// The answers to a batch, in order; `None` when the provider takes no batches.
+/// The answers to a batch, in order; `None` when the provider takes no such batch.
 async fn batch_of_receipts(
     endpoint: &Endpoint,
     calls: &[Call],
@@ -219,7 +271,7 @@ async fn batch_of_receipts(
     };
     match sorted {
         Ok(answers) => Ok(Some(answers)),
-        Err(error) if error.cause == Cause::BatchRefused => Ok(None),
+        Err(error) if matches!(error.cause, Cause::BatchRefused | Cause::TooBig) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -8,6 +8,7 @@ mod follow;
 mod holes;
 mod look;
 mod reorg;
+mod room;
 mod schedule;
 mod source;
 mod span;

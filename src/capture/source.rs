@@ -9,7 +9,8 @@ use crate::clock;
 use crate::rpc::{Asked, Call, Cause, Endpoint, Pool, Purpose, RpcError, Wanted};
 use crate::telemetry::metrics;
 
-use super::fetch::{Wish, fetch, parse_block, with_receipts};
+use super::assemble::Body;
+use super::fetch::{Failed, Wish, fetch};
 use super::status::CaptureError;
 use super::traces::{add_traces, probe_traces};
 use super::verify::Depth;
@@ -146,34 +147,12 @@ impl Source {
 
     /// The block of a number if it is there: the block itself is the question, its receipts follow.
     pub async fn next(&self, number: u64) -> Result<Option<Fetched>, RpcError> {
-        let wish = Wish { number, depth: self.depth };
-        let mut turn = self.pool.turn(Purpose::Head, Wanted::Block);
-        let mut last = None;
-        while let Some(asked) = turn.next().await {
-            let endpoint = &asked.endpoint;
-            let found = match endpoint.single_raw(&Call::block(number)).await {
-                Ok(body) => parse_block(endpoint, number, &body),
-                Err(error) => Err(error),
-            };
-            let result = match found {
-                Ok(parts) => with_receipts(endpoint, wish, parts).await,
-                Err(error) if error.cause == Cause::BlockMissing => return Ok(None),
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(fetched) => {
-                    // The key is for the next question.
-                    drop(asked);
-                    return self.traced(fetched).await.map(Some);
-                }
-                Err(error) => {
-                    self.note(endpoint, number, &error);
-                    turn.failed(&error);
-                    last = Some(error);
-                }
-            }
+        let wish = Wish { number, depth: self.depth, is_question: true };
+        match self.block_and_receipts(wish).await {
+            Ok(fetched) => self.traced(fetched).await.map(Some),
+            Err(Failed { error, known: None }) if error.cause == Cause::BlockMissing => Ok(None),
+            Err(Failed { error, .. }) => Err(error),
         }
-        Err(last.unwrap_or_else(|| turn.nobody()))
     }
 
     /// The height up to which blocks are final, under a head at `latest`: by the configured
@@ -256,7 +235,8 @@ impl Source {
         let head: Option<HeaderAnswer> = endpoint.single(&Call::header("latest")).await?;
         let head = head.ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))?;
         let number = head.number.to();
-        let fetched = fetch(endpoint, Wish { number, depth: self.depth }).await?;
+        let wish = Wish { number, depth: self.depth, is_question: false };
+        let fetched = fetch(endpoint, wish, None).await.map_err(|failed| failed.error)?;
         if self.has_traces {
             probe_traces(endpoint, self.depth, fetched).await?;
         }
@@ -303,7 +283,8 @@ impl Source {
 
     /// The block of a number: wrong data is refused and asked of the next provider.
     pub async fn block(&self, number: u64) -> Result<Fetched, RpcError> {
-        let fetched = self.block_and_receipts(number).await?;
+        let wish = Wish { number, depth: self.depth, is_question: false };
+        let fetched = self.block_and_receipts(wish).await.map_err(|failed| failed.error)?;
         self.traced(fetched).await
     }
 
@@ -317,17 +298,18 @@ impl Source {
         add_traces(&self.pool, self.purpose, self.depth, fetched, &note).await
     }
 
-    async fn block_and_receipts(&self, number: u64) -> Result<Fetched, RpcError> {
-        let wish = Wish { number, depth: self.depth };
-        let mut turn = self.pool.turn(self.purpose, Wanted::Block);
-        let mut last = None;
+    /// What one provider gave and was proved is not asked for again: the rest may come from others.
+    async fn block_and_receipts(&self, wish: Wish) -> Result<Fetched, Failed> {
+        let purpose = if wish.is_question { Purpose::Head } else { self.purpose };
+        let mut turn = self.pool.turn(purpose, Wanted::Block);
+        let (mut known, mut last) = (None, None);
         while let Some(asked) = turn.next().await {
             let hedge_after = asked.endpoint.usual_time().mul_f64(HEDGE_AFTER).max(HEDGE_MIN);
-            let mut first = std::pin::pin!(self.attempt(asked, wish));
+            let mut first = std::pin::pin!(self.attempt(asked, wish, known.clone()));
             let in_time = tokio::time::timeout(hedge_after, first.as_mut()).await;
             let second = match in_time {
                 Ok(_) => None,
-                Err(_) if self.purpose == Purpose::History => None,
+                Err(_) if purpose == Purpose::History || wish.is_question => None,
                 Err(_) => turn.hedge(),
             };
             let result = match (in_time, second) {
@@ -335,25 +317,41 @@ impl Source {
                 (Err(_), None) => first.await,
                 (Err(_), Some(second)) => {
                     metrics::hedged(self.pool.chain());
-                    let second = std::pin::pin!(self.attempt(second, wish));
+                    let second = std::pin::pin!(self.attempt(second, wish, known.clone()));
                     futures::future::select_ok([first, second]).await.map(|(block, _)| block)
                 }
             };
             match result {
                 Ok(fetched) => return Ok(fetched),
-                Err(error) => {
-                    turn.failed(&error);
-                    last = Some(error);
+                // It is not there yet.
+                Err(failed)
+                    if wish.is_question
+                        && failed.known.is_none()
+                        && failed.error.cause == Cause::BlockMissing =>
+                {
+                    return Err(failed);
+                }
+                Err(failed) => {
+                    turn.failed(&failed.error);
+                    (known, last) = (failed.known.or(known), Some(failed.error));
                 }
             }
         }
-        Err(last.unwrap_or_else(|| turn.nobody()))
+        let error = last.unwrap_or_else(|| turn.nobody());
+        Err(Failed { error, known })
     }
 
     /// Asks one provider, and remembers how that went.
-    async fn attempt(&self, asked: Asked, wish: Wish) -> Result<Fetched, RpcError> {
-        let result = fetch(&asked.endpoint, wish).await;
-        if let Err(error) = &result {
+    async fn attempt(
+        &self,
+        asked: Asked,
+        wish: Wish,
+        known: Option<Box<Body>>,
+    ) -> Result<Fetched, Failed> {
+        let result = fetch(&asked.endpoint, wish, known).await;
+        if let Err(Failed { error, known }) = &result
+            && !(wish.is_question && known.is_none() && error.cause == Cause::BlockMissing)
+        {
             self.note(&asked.endpoint, wish.number, error);
         }
         result

@@ -106,6 +106,11 @@ pub enum Mismatch {
 
 /// Proves what can be proved of a block by itself; the parent link is the log's to prove.
 pub fn verify(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
+    Ok(verify_body(block, depth)?.with(verify_receipts(block, depth)?))
+}
+
+/// The same, of all but receipts and traces.
+pub fn verify_body(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
     if depth == Depth::Links {
         return Ok(Verified::default());
     }
@@ -121,14 +126,23 @@ pub fn verify(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
     if prove_transactions(block)? {
         verified = verified.with(Verified::TRANSACTIONS);
     }
-    if prove_receipts(block)? {
-        verified = verified.with(Verified::RECEIPTS);
-    }
     if prove_withdrawals(block)? {
         verified = verified.with(Verified::WITHDRAWALS);
     }
     if depth == Depth::Senders && prove_senders(block)? {
         verified = verified.with(Verified::SENDERS);
+    }
+    Ok(verified)
+}
+
+/// The same, of receipts and traces.
+pub fn verify_receipts(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
+    if depth == Depth::Links {
+        return Ok(Verified::default());
+    }
+    let mut verified = Verified::default();
+    if prove_receipts(block)? {
+        verified = verified.with(Verified::RECEIPTS);
     }
     if prove_traces(block)? {
         verified = verified.with(Verified::TRACES);

@@ -40,6 +40,8 @@ pub struct Faults {
     pub announce_above: u64,
     /// Batches are refused.
     pub no_batches: bool,
+    /// Batches of more calls are refused; 0: all are taken.
+    pub batch_max: usize,
     /// `eth_getBlockReceipts` does not exist.
     pub no_block_receipts: bool,
     /// The first trace of a block moves another value.

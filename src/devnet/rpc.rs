@@ -12,6 +12,12 @@ pub(super) fn answer(provider: &Provider, body: &[u8]) -> String {
         Ok(Value::Array(_)) if provider.faults().no_batches => {
             error(&Value::Null, -32600, "batch requests are not allowed")
         }
+        Ok(Value::Array(calls))
+            if provider.faults().batch_max > 0 && calls.len() > provider.faults().batch_max =>
+        {
+            let max = provider.faults().batch_max;
+            error(&Value::Null, -32600, &format!("batch of {} calls: at most {max}", calls.len()))
+        }
         Ok(Value::Array(calls)) => {
             let answers: Vec<String> = calls.iter().map(|call| one(provider, call)).collect();
             format!("[{}]", answers.join(","))

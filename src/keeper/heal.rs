@@ -21,6 +21,8 @@ pub struct Healing {
     pub first: Option<u64>,
     /// Blocks that are fetched at the same time.
     pub window: usize,
+    /// Bytes that they may take.
+    pub window_bytes: u64,
     /// Where blocks come from.
     pub source: Source,
     /// Where they go.
@@ -57,6 +59,7 @@ pub async fn heal(healing: Healing, mut shutdown: Shutdown) -> Result<(), Captur
                     ranges: vec![range],
                     lane,
                     window: healing.window,
+                    window_bytes: healing.window_bytes,
                     source: healing.source.clone(),
                     chain: healing.chain.clone(),
                     appender: healing.appender.clone(),

@@ -5,10 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::key::Preset;
 use super::wanted::TRACES;
 
+/// Calls that go in one request at most.
+const BATCH_MAX: usize = 100;
+
 /// What a provider can do.
 pub(super) struct Capabilities {
     provider: String,
-    batches: AtomicBool,
+    /// Calls in one request at most; 1 where batches are not taken.
+    batch_max: AtomicUsize,
     block_receipts: AtomicBool,
     finalized_tag: AtomicBool,
     /// The place in [`TRACES`] of the way to ask for traces that is not known to be missing.
@@ -19,15 +23,15 @@ impl Capabilities {
     pub(super) fn new(provider: &str, preset: Preset) -> Capabilities {
         Capabilities {
             provider: provider.to_owned(),
-            batches: AtomicBool::new(preset.takes_batches()),
+            batch_max: AtomicUsize::new(if preset.takes_batches() { BATCH_MAX } else { 1 }),
             block_receipts: AtomicBool::new(true),
             finalized_tag: AtomicBool::new(true),
             traces: AtomicUsize::new(0),
         }
     }
 
-    pub(super) fn batches(&self) -> bool {
-        self.batches.load(Ordering::Relaxed)
+    pub(super) fn batch_max(&self) -> usize {
+        self.batch_max.load(Ordering::Relaxed)
     }
 
     pub(super) fn block_receipts(&self) -> bool {
@@ -51,9 +55,16 @@ impl Capabilities {
         }
     }
 
-    pub(super) fn lacks_batches(&self) {
-        if self.batches.swap(false, Ordering::Relaxed) {
-            tracing::info!(provider = self.provider, "takes no batches: single requests");
+    /// A batch of so many calls was refused: half of it is tried next, down to no batches.
+    pub(super) fn batch_refused(&self, calls: usize) {
+        let (max, provider) = ((calls / 2).max(1), &self.provider);
+        if self.batch_max.fetch_min(max, Ordering::Relaxed) <= max {
+            return;
+        }
+        if max == 1 {
+            tracing::info!(provider, "takes no batches: single requests");
+        } else {
+            tracing::info!(provider, calls, max, "takes no batch of so many calls");
         }
     }
 

@@ -68,6 +68,8 @@ pub struct EndpointStatus {
     pub requests: u64,
     /// Whether several calls go there in one request, as far as is known.
     pub takes_batches: bool,
+    /// How many at most, as far as is known.
+    pub batch_max: usize,
     /// Whether `eth_getBlockReceipts` works there, as far as is known.
     pub has_block_receipts: bool,
     /// Whether the `finalized` tag works there, as far as is known.
@@ -194,7 +196,12 @@ impl Endpoint {
 
     /// Whether batches work there, as far as is known.
     pub fn takes_batches(&self) -> bool {
-        self.can.batches()
+        self.batch_max() > 1
+    }
+
+    /// Calls that go there in one request at most, as far as is known.
+    pub fn batch_max(&self) -> usize {
+        self.can.batch_max()
     }
 
     /// Whether `eth_getBlockReceipts` works there, as far as is known.
@@ -232,9 +239,9 @@ impl Endpoint {
         self.can.lacks_finalized_tag();
     }
 
-    /// Remembers that batches do not work.
-    pub fn lacks_batches(&self) {
-        self.can.lacks_batches();
+    /// Remembers that a batch of so many calls was refused.
+    pub fn batch_refused(&self, calls: usize) {
+        self.can.batch_refused(calls);
     }
 
     /// What the API shows.
@@ -249,6 +256,7 @@ impl Endpoint {
             workers_max: self.key.gate().limit(),
             requests: self.requests.load(Ordering::Relaxed),
             takes_batches: self.takes_batches(),
+            batch_max: self.batch_max(),
             has_block_receipts: self.has_block_receipts(),
             has_finalized_tag: self.has_finalized_tag(),
             trace_method: self.trace_method(),

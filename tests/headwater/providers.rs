@@ -129,6 +129,21 @@ async fn providers_without_batches_receipts_by_block_or_tags_are_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_largest_batch_that_a_provider_takes_is_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(DevnetConfig { transactions: 90, ..small() });
+    let (url, provider) = chain.provider().await;
+    provider.set_faults(Faults { no_block_receipts: true, batch_max: 30, ..Faults::default() });
+    chain.node.mine(20).unwrap();
+    let appliance = Appliance::start(&config(folder.path(), &[url], "")).await;
+    appliance.follows(&chain).await;
+    appliance.has_the_chain(&chain).await;
+    let (_, view) = appliance.get("/v1/providers").await;
+    let found = &view["providers"][0];
+    assert!(found["takes_batches"] == true && found["batch_max"] == 22, "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_block_costs_two_calls_in_one_request() {
     let folder = tempfile::tempdir().unwrap();
     let mut chain = Chain::new(small());

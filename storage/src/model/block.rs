@@ -65,11 +65,6 @@ impl BlockParts {
         BlockRef { number: self.header.number, hash: self.header.hash }
     }
 
-    /// The transactions' hashes, to ask for single receipts.
-    pub fn transaction_hashes(&self) -> impl Iterator<Item = alloy_primitives::B256> {
-        self.transactions.iter().map(|transaction| transaction.value.hash)
-    }
-
     /// Joins the receipts to the block after comparing every link.
     pub fn join(self, receipts: Option<Vec<Linked<Receipt>>>) -> Result<Block, LinkError> {
         let block_ref = self.block_ref();
@@ -93,16 +88,9 @@ impl BlockParts {
             }
             block.transactions.push(transaction.value);
         }
-        let Some(receipts) = receipts else { return Ok(block) };
-        if receipts.len() != block.transactions.len() {
-            let (transactions, receipts) = (block.transactions.len(), receipts.len());
-            return Err(LinkError::Count { block: block_ref, transactions, receipts });
+        if let Some(receipts) = receipts {
+            block.add_receipts(receipts)?;
         }
-        let mut list = Vec::with_capacity(receipts.len());
-        for (position, receipt) in receipts.into_iter().enumerate() {
-            list.push(block.settle(position, receipt)?);
-        }
-        block.receipts = Some(list);
         Ok(block)
     }
 }
@@ -111,6 +99,20 @@ impl Block {
     /// Number and hash.
     pub fn block_ref(&self) -> BlockRef {
         BlockRef { number: self.header.number, hash: self.header.hash }
+    }
+
+    /// Takes receipts in, after comparing every link.
+    pub fn add_receipts(&mut self, receipts: Vec<Linked<Receipt>>) -> Result<(), LinkError> {
+        if receipts.len() != self.transactions.len() {
+            let (transactions, receipts) = (self.transactions.len(), receipts.len());
+            return Err(LinkError::Count { block: self.block_ref(), transactions, receipts });
+        }
+        let mut list = Vec::with_capacity(receipts.len());
+        for (position, receipt) in receipts.into_iter().enumerate() {
+            list.push(self.settle(position, receipt)?);
+        }
+        self.receipts = Some(list);
+        Ok(())
     }
 
     /// Takes traces in, after comparing where each says that it stands.
