@@ -130,6 +130,9 @@ pub struct RunArgs {
     /// Begin at this block instead of at the head.
     #[arg(long)]
     pub start: Option<u64>,
+    /// The calls within transactions too.
+    #[arg(long, requires = "rpc")]
+    pub traces: bool,
     /// Let other machines read the API.
     #[arg(long)]
     pub allow_remote: bool,
@@ -164,6 +167,9 @@ pub struct BackfillArgs {
     /// Requests a second at most.
     #[arg(long, requires = "rpc")]
     pub per_second: Option<std::num::NonZeroU32>,
+    /// The calls within transactions too.
+    #[arg(long, requires = "rpc")]
+    pub traces: bool,
     /// Only say what it would cost: requests, units of the quotas, days, bytes.
     #[arg(long)]
     pub dry_run: bool,

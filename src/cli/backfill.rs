@@ -93,6 +93,9 @@ async fn configuration(args: &BackfillArgs) -> Result<Config, CommandError> {
     if let Some(folder) = &args.data_dir {
         config.data_dir.clone_from(folder);
     }
+    if args.traces {
+        config.chain.iter_mut().for_each(|chain| chain.traces = true);
+    }
     if let Some(window) = args.window {
         config.chain.iter_mut().for_each(|chain| chain.window = window);
     }

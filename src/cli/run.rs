@@ -92,6 +92,7 @@ async fn from_flags(
     for provider in &mut chain.provider {
         provider.ws_url.clone_from(&args.ws);
     }
+    chain.traces = args.traces;
     if let Some(first) = args.start {
         chain.start = Start::Block(first);
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use headwater_storage::model::ChainName;
 use headwater_storage::store::error_text;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
@@ -168,7 +169,7 @@ impl Endpoint {
     }
 
     /// What the router goes by, for something that is wanted; what it has not, it does not give.
-    pub(super) fn facts(&self, wanted: Wanted) -> Facts {
+    pub(super) fn facts(&self, chain: &ChainName, wanted: Wanted) -> Facts {
         let health = self.health();
         let found = wanted.methods(self);
         let methods = || found.into_iter().flatten().copied();
@@ -181,6 +182,8 @@ impl Endpoint {
             inside: self.key.gate().inside(),
             cost: self.key.share_of(methods()),
             times_left: self.key.times_left(methods()),
+            times_claimed: self.key.times_claimed(chain, methods()),
+            is_awaited: self.key.is_awaited(),
             part_left: self.key.part_left(),
         }
     }

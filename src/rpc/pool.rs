@@ -1,7 +1,6 @@
 //! A chain's endpoints, asked in the order that the router gives.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,7 +37,6 @@ struct Inner {
     retries: DefaultDirectRateLimiter,
     /// Time between blocks, once a head is followed.
     block_time: Mutex<Option<Duration>>,
-    heads_waiting: AtomicUsize,
 }
 
 /// The endpoints that can be asked for one thing, one after the other.
@@ -132,7 +130,6 @@ impl Pool {
             freed: keyring.freed(),
             retries: RateLimiter::direct(Quota::per_second(retries)),
             block_time: Mutex::default(),
-            heads_waiting: AtomicUsize::new(0),
         };
         Ok(Pool { inner: Arc::new(inner) })
     }
@@ -167,6 +164,15 @@ impl Pool {
     pub fn follow(&self, block_time: Duration) {
         let mut known = self.inner.block_time.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some(block_time);
+        // Others that use the same keys leave it to us, where no provider is without a quota.
+        let metered = self.inner.endpoints.iter().filter(|e| e.key().quota().is_some());
+        let (count, all) = (metered.clone().count(), self.inner.endpoints.len());
+        for endpoint in metered {
+            let methods = Wanted::Block.methods(endpoint).into_iter().flatten().copied();
+            let units = endpoint.key().costs().of_calls(methods).quota as f64;
+            let share = units / block_time.as_secs_f64().max(0.05) / count as f64;
+            endpoint.key().claim(&self.inner.chain, if count == all { share } else { 0.0 });
+        }
     }
 
     fn needs(&self) -> Needs {
@@ -176,7 +182,6 @@ impl Pool {
         let seconds = |time: Duration| time.as_secs_f64().max(0.05);
         Needs {
             is_following: known.is_some(),
-            waiting: self.inner.heads_waiting.load(Ordering::Acquire),
             blocks: known.zip(reset).map_or(0.0, |(time, reset)| reset as f64 / seconds(time)),
         }
     }
@@ -185,7 +190,10 @@ impl Pool {
     /// are due lasts until the quotas reset.
     pub fn poll_min(&self, question: Wanted) -> Duration {
         let endpoints = &self.inner.endpoints;
-        let times = |wanted| endpoints.iter().map(|e| e.facts(wanted).times_left).sum::<f64>();
+        let times = |wanted| {
+            let left = endpoints.iter().map(|e| e.facts(self.chain(), wanted).times_left);
+            left.sum::<f64>()
+        };
         let (questions, blocks) = (times(question), times(Wanted::Block));
         let keys = endpoints.iter().map(|endpoint| endpoint.key());
         let reset = keys.filter(|key| key.quota().is_some()).map(|key| key.resets_in()).max();
@@ -271,17 +279,14 @@ impl Turn<'_> {
     fn look(&mut self, hedging: Option<Needs>) -> Result<Asked, Choice> {
         let endpoints = &self.pool.inner.endpoints;
         let facts = |at: usize, endpoint: &Endpoint| {
-            let facts = endpoint.facts(self.wanted);
+            let facts = endpoint.facts(self.pool.chain(), self.wanted);
             let is_out =
                 self.tried.contains(&at) || hedging.is_some_and(|needs| !may_hedge(&facts, needs));
             Facts { is_resting: facts.is_resting || is_out, ..facts }
         };
         let facts: Vec<Facts> =
             endpoints.iter().enumerate().map(|(at, endpoint)| facts(at, endpoint)).collect();
-        let mut needs = self.pool.needs();
-        // Those who wait go before, but nobody waits for himself.
-        needs.waiting -= usize::from(self.purpose == Purpose::Head && needs.waiting > 0);
-        let choice = choose(self.purpose, needs, &facts);
+        let choice = choose(self.purpose, self.pool.needs(), &facts);
         let Choice::Ask(at) = choice else { return Err(choice) };
         let endpoint = endpoints.get(at).ok_or(Choice::Nobody)?;
         let pass = endpoint.key().enter().ok_or(Choice::Wait)?;
@@ -338,14 +343,14 @@ struct Waiting<'a>(&'a Inner);
 
 impl Waiting<'_> {
     fn new(inner: &Inner) -> Waiting<'_> {
-        inner.heads_waiting.fetch_add(1, Ordering::AcqRel);
+        inner.endpoints.iter().for_each(|endpoint| endpoint.key().await_place());
         Waiting(inner)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.heads_waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.endpoints.iter().for_each(|endpoint| endpoint.key().has_place());
         self.0.freed.notify_waiters();
     }
 }
@@ -370,5 +375,49 @@ fn check_url(chain: &ChainName, provider: &ProviderConfig) -> Result<(), PoolErr
         (true, true) => wrong("`url` has {key} but there are no `keys`"),
         (false, false) => wrong("there are `keys` but `url` has no {key}"),
         (true, false) | (false, true) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::Limits;
+    use crate::secrets::Secrets;
+
+    #[tokio::test]
+    async fn the_heads_of_all_chains_that_share_a_key_go_before_their_histories() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "k1").unwrap();
+        let limits = Limits { per_month: Some(400), ..Limits::default() };
+        let provider = ProviderConfig {
+            keys: vec![format!("file:{}", file.display())],
+            limits,
+            ..ProviderConfig::plain("p", "http://127.0.0.1:1/{key}")
+        };
+        let keyring = Keyring::new(None, Secrets::default());
+        let pool = |name: &str| {
+            Pool::new(&name.parse().unwrap(), std::slice::from_ref(&provider), &keyring).unwrap()
+        };
+        let (old, new) = (pool("old"), pool("new"));
+        let ask = |pool: &Pool, purpose| pool.turn(purpose, Wanted::Block).look(None).map(drop);
+        assert_eq!(ask(&old, Purpose::History), Ok(()));
+
+        // A place that a head of another chain waits for is not for history.
+        let held = old.turn(Purpose::Head, Wanted::Block).look(None).ok().unwrap();
+        let mut turn = new.turn(Purpose::Head, Wanted::Block);
+        let mut waits = std::pin::pin!(turn.next());
+        assert!(futures::poll!(waits.as_mut()).is_pending());
+        drop(held);
+        assert_eq!(ask(&old, Purpose::History), Err(Choice::Wait));
+        drop(waits.await.unwrap());
+        assert_eq!(ask(&old, Purpose::History), Ok(()));
+
+        // Two calls a second until the quota is whole again are more than it has.
+        new.follow(Duration::from_secs(1));
+        assert_eq!(ask(&old, Purpose::History), Err(Choice::Kept));
+        assert_eq!(ask(&old, Purpose::Head), Ok(()));
+        new.follow(Duration::from_secs(100_000));
+        assert_eq!(ask(&old, Purpose::History), Ok(()));
     }
 }

@@ -96,6 +96,10 @@ pub(super) struct Facts {
     pub(super) cost: f64,
     /// How often the wish can still be fulfilled there before the quota resets.
     pub(super) times_left: f64,
+    /// How often the heads of other chains could fulfil it with what they need until then.
+    pub(super) times_claimed: f64,
+    /// Whether a head, of any chain, waits for a place there.
+    pub(super) is_awaited: bool,
     /// The part of the quota that is left, of 1.
     pub(super) part_left: f64,
 }
@@ -105,8 +109,6 @@ pub(super) struct Facts {
 pub(super) struct Needs {
     /// Whether a head is followed at all.
     pub(super) is_following: bool,
-    /// Requests for the head that wait for a worker's place.
-    pub(super) waiting: usize,
     /// Blocks that are due until the quotas reset.
     pub(super) blocks: f64,
 }
@@ -139,18 +141,27 @@ pub(super) fn choose(purpose: Purpose, needs: Needs, endpoints: &[Facts]) -> Cho
     if awake().next().is_none() {
         return Choice::Nobody;
     }
-    if purpose == Purpose::History && needs.is_following {
-        let times: f64 = awake().map(|(_, facts)| facts.times_left).sum();
+    let spare = |facts: &Facts| match purpose {
+        Purpose::Head => f64::INFINITY,
+        Purpose::History => facts.times_left - facts.times_claimed,
+    };
+    if purpose == Purpose::History {
+        let times: f64 = awake().map(|(_, facts)| spare(facts).max(0.0)).sum();
         if times - 1.0 < needs.blocks {
             return Choice::Kept;
         }
         // A spare place for the head, where there is more than one.
         let all: usize = awake().map(|(_, facts)| places(facts)).sum();
         let free: usize = awake().map(|(_, facts)| free(facts)).sum();
-        if needs.waiting > 0 || (all > 1 && free < 2) {
+        if needs.is_following && all > 1 && free < 2 {
             return Choice::Wait;
         }
     }
+    // Heads go before.
+    let is_open = |facts: &Facts| {
+        let is_passed = purpose == Purpose::History && facts.is_awaited;
+        free(facts) > 0 && spare(facts) >= 1.0 && !is_passed
+    };
     // Numbers in order of weight; the smallest wins, and among equals the first in the
     // configuration.
     let rank = |facts: &Facts| {
@@ -165,7 +176,7 @@ pub(super) fn choose(purpose: Purpose, needs: Needs, endpoints: &[Facts]) -> Cho
             Purpose::History => [u64::from(facts.failures), is_last, cost, wear, slowness],
         }
     };
-    let best = awake().filter(|(_, facts)| free(facts) > 0).min_by_key(|(_, facts)| rank(facts));
+    let best = awake().filter(|(_, facts)| is_open(facts)).min_by_key(|(_, facts)| rank(facts));
     best.map_or(Choice::Wait, |(at, _)| Choice::Ask(at))
 }
 
@@ -189,6 +200,8 @@ mod tests {
             inside: 0,
             cost: 0.0,
             times_left: f64::INFINITY,
+            times_claimed: 0.0,
+            is_awaited: false,
             part_left: 1.0,
         }
     }
@@ -197,8 +210,8 @@ mod tests {
         Facts { cost, part_left, times_left: part_left / cost, ..plain() }
     }
 
-    const NO_HEAD: Needs = Needs { is_following: false, waiting: 0, blocks: 0.0 };
-    const HEAD: Needs = Needs { is_following: true, waiting: 0, blocks: 100.0 };
+    const NO_HEAD: Needs = Needs { is_following: false, blocks: 0.0 };
+    const HEAD: Needs = Needs { is_following: true, blocks: 100.0 };
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "any instant does")]
@@ -251,8 +264,10 @@ mod tests {
         assert_eq!(choose(Purpose::History, NO_HEAD, &[busy, plain()]), Choice::Ask(1));
         assert_eq!(choose(Purpose::History, HEAD, &[plain(), plain()]), Choice::Ask(0));
         assert_eq!(choose(Purpose::History, HEAD, &[plain()]), Choice::Ask(0), "the only one");
-        let waits = Needs { waiting: 1, ..HEAD };
-        assert_eq!(choose(Purpose::History, waits, &[plain(), plain()]), Choice::Wait);
+        let awaited = Facts { is_awaited: true, ..plain() };
+        assert_eq!(choose(Purpose::History, HEAD, &[awaited, plain()]), Choice::Ask(1));
+        assert_eq!(choose(Purpose::History, NO_HEAD, &[awaited]), Choice::Wait, "heads go before");
+        assert_eq!(choose(Purpose::Head, HEAD, &[awaited]), Choice::Ask(0));
     }
 
     #[test]
@@ -264,6 +279,16 @@ mod tests {
         assert_eq!(choose(Purpose::Head, HEAD, &[key]), Choice::Ask(0));
         assert!(!may_hedge(&key, HEAD));
         assert!(may_hedge(&plain(), HEAD));
+    }
+
+    #[test]
+    fn what_heads_of_other_chains_need_is_not_spent_on_history() {
+        let key = Facts { times_left: 50.0, times_claimed: 49.0, ..metered(0.5, 1e-4) };
+        assert_eq!(choose(Purpose::History, NO_HEAD, &[key]), Choice::Ask(0));
+        let key = Facts { times_claimed: 49.5, ..key };
+        assert_eq!(choose(Purpose::History, NO_HEAD, &[key]), Choice::Kept);
+        assert_eq!(choose(Purpose::Head, NO_HEAD, &[key]), Choice::Ask(0));
+        assert_eq!(choose(Purpose::History, NO_HEAD, &[key, plain()]), Choice::Ask(1));
     }
 
     #[test]

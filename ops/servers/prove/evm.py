@@ -51,6 +51,49 @@ def compare(appliance):
     return head, transactions
 
 
+def calls(frame, at, path=()):
+    """The nested calls of a transaction as go-ethereum traces it alone, one after the other."""
+    yield [at, list(path), frame["from"], frame.get("to"), int(frame["value"], 16) if "value" in frame else None, frame["input"],
+           frame.get("output"), "error" in frame]
+    for place, inner in enumerate(frame.get("calls", [])):
+        yield from calls(inner, at, (*path, place))
+
+
+def flat(trace):
+    """A trace of anvil's `trace_transaction`."""
+    action, result = trace["action"], trace.get("result") or {}
+    to = action.get("to", result.get("address"))
+    return [trace["transactionPosition"], trace["traceAddress"], action["from"], to, int(action["value"], 16),
+            action.get("input", action.get("init")), result.get("output", result.get("code")), "error" in trace]
+
+
+def compare_traces(appliance, head):
+    """Every trace in SQL against what the node says of each transaction alone."""
+    rows = {}
+    for row in appliance.sql("select block_number, transaction_index, trace_address, from_address, to_address, uint256_text(value) as wei, "
+                             "input, output, error, transaction_hash from traces order by block_number, trace_index"):
+        rows.setdefault(row["block_number"], []).append(row)
+    count = 0
+    for number in range(head + 1):
+        expected = []
+        for at, hash in enumerate(rpc(url, "eth_getBlockByNumber", hex(number), False)["transactions"]):
+            if client == "geth":
+                expected += calls(rpc(url, "debug_traceTransaction", hash, {"tracer": "callTracer"}), at)
+            else:
+                expected += [flat(trace) for trace in rpc(url, "trace_transaction", hash)]
+        ours = [[row["transaction_index"], row["trace_address"], row["from_address"], row["to_address"],
+                 None if row["wei"] is None else int(row["wei"]), row["input"], row["output"], row["error"] is not None]
+                for row in rows.get(number, [])]
+        assert ours == expected, f"traces of block {number}: {ours} are not {expected}"
+        count += len(ours)
+    unproved = appliance.sql("select count(*) as n from verification v join blocks b on b.block_hash = v.block_hash "
+                             "where b.transaction_count > 0 and v.verified not like '%traces%'")[0]["n"]
+    assert unproved == 0, f"{unproved} blocks without the mark"
+    nested = appliance.sql("select count(*) as n from traces where cardinality(trace_address) > 0")[0]["n"]
+    print(f"{client}: {count} traces ({nested} of calls within calls) equal what the node says of each transaction")
+    assert nested > 0
+
+
 def calm():
     """geth calls every 32nd block final at once, and forgets some when it is killed: not that one, please."""
     until("a calm moment", lambda: appliance.head() and 9 <= appliance.head()[0] % 32 <= 26)
@@ -65,9 +108,9 @@ name = {"geth": "devnet", "anvil": "anvil"}[client]
 # anvil speaks WebSocket on its one port.
 ws_port = os.environ["EVM_WS_PORT"] if client == "geth" else os.environ["EVM_PORT"]
 ws = f"ws://127.0.0.1:{ws_port}"
-arguments = ["--rpc", url, "--ws", ws, "--start", "0", "--listen", "127.0.0.1:0", "--data-dir", folder / "data"]
+arguments = ["--rpc", url, "--ws", ws, "--traces", "--start", "0", "--listen", "127.0.0.1:0", "--data-dir", folder / "data"]
 appliance = Appliance(folder, *arguments)
-until("an announcer", lambda: appliance.chain()["capture"]["announced_by"])
+until("an announcer", lambda: (appliance.chain() or {}).get("capture", {}).get("announced_by"))
 # anvil 1.7.1 hashes blobs into the transactions root, which no chain does (foundry issue 15132): we refuse such a block.
 blobs = {"geth": "1", "anvil": "0"}[client]
 sent = json.loads(node("traffic", "--count", "40", "--blobs", blobs).splitlines()[-1])
@@ -101,6 +144,7 @@ head, transactions = compare(appliance)
 reverted = appliance.sql("select count(*) as n from chain_events where op = 'reverted'")[0]["n"]
 print(f"{client}: a reorg on request: {head + 1} blocks, {transactions} transactions equal the node's; {reverted} reverted")
 assert reverted > 0, "no reorg was seen"
+compare_traces(appliance, head)
 appliance.terminate()
 node("stop")
 print(f"OK: {client}")

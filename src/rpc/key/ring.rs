@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -42,6 +42,10 @@ pub struct Key {
     meter: Arc<Meter>,
     pacer: Pacer,
     gate: Arc<Gate>,
+    /// Units a second that the heads of chains need of it.
+    claims: Mutex<BTreeMap<ChainName, f64>>,
+    /// Requests for heads that wait for a place, of all chains.
+    heads_waiting: AtomicUsize,
 }
 
 /// What was configured of a key: the same everywhere.
@@ -164,6 +168,8 @@ impl Keyring {
             name: name.clone(),
             terms,
             costs,
+            claims: Mutex::default(),
+            heads_waiting: AtomicUsize::new(0),
         });
         keys.insert(name, key.clone());
         Ok(key)
@@ -301,6 +307,39 @@ impl Key {
     pub(in crate::rpc) fn part_left(&self) -> f64 {
         let left = self.meter.left();
         self.quota().zip(left).map_or(1.0, |((quota, _), left)| left as f64 / quota.max(1) as f64)
+    }
+
+    /// The head of a chain needs so many units a second of it.
+    pub(in crate::rpc) fn claim(&self, chain: &ChainName, units_per_second: f64) {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.insert(chain.clone(), units_per_second);
+    }
+
+    /// How often calls could be made of what the heads of other chains need until the quota resets.
+    pub(in crate::rpc) fn times_claimed<'a>(
+        &self,
+        chain: &ChainName,
+        methods: impl Iterator<Item = &'a str>,
+    ) -> f64 {
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = claims.iter().filter(|(of, _)| *of != chain);
+        let units = others.map(|(_, units)| units).sum::<f64>() * self.resets_in() as f64;
+        units / self.costs.of_calls(methods).quota.max(1) as f64
+    }
+
+    /// Whether a head, of any chain, waits for a place.
+    pub(in crate::rpc) fn is_awaited(&self) -> bool {
+        self.heads_waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// A head waits for a place.
+    pub(in crate::rpc) fn await_place(&self) {
+        self.heads_waiting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A head waits no longer.
+    pub(in crate::rpc) fn has_place(&self) {
+        self.heads_waiting.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Units of a window.
