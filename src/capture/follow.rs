@@ -243,7 +243,11 @@ impl Follower {
             return Ok(None);
         }
         memory.asked_final = Some(at);
-        Ok(self.source.finalized(at, self.config.confirmations).await?)
+        let is_ours = |block: BlockRef| {
+            let known = self.chain.with_state(|state| state.hash_at(block.number));
+            known.map(|hash| hash == block.hash)
+        };
+        Ok(self.source.finalized(at, self.config.confirmations, &is_ours).await?)
     }
 
     /// Where the live lane begins: above what is final, the rest is history.

@@ -157,23 +157,43 @@ impl Source {
 
     /// The height up to which blocks are final, under a head at `latest`: by the configured
     /// depth, else by the `finalized` tag, else, where no provider knows the tag, by a safe depth.
+    ///
+    /// `is_ours` says whether a block is ours, where we have one of its height. Who calls another
+    /// one final is not believed; of one that cannot be compared two providers are asked, where
+    /// there are two, and the lower one counts.
     pub async fn finalized(
         &self,
         latest: u64,
         confirmations: Option<u64>,
+        is_ours: &(dyn Fn(BlockRef) -> Option<bool> + Sync),
     ) -> Result<Option<u64>, RpcError> {
         if let Some(depth) = confirmations {
             return Ok(latest.checked_sub(depth));
         }
         let mut turn = self.pool.turn(self.purpose, HEADER);
-        let mut last = None;
+        let (mut last, mut is_doubtful, mut lowest) = (None, false, None::<u64>);
         while let Some(asked) = turn.next().await {
             let endpoint = &asked.endpoint;
             if !endpoint.has_finalized_tag() {
                 continue;
             }
             match endpoint.single::<HeaderAnswer>(&Call::header("finalized")).await {
-                Ok(answer) => return Ok(answer.map(|header| header.number.to())),
+                Ok(Some(answer)) => {
+                    let block = BlockRef::from(answer);
+                    let (provider, chain) = (endpoint.name(), self.pool.chain());
+                    match (is_ours(block), lowest) {
+                        (Some(true), _) => return Ok(Some(block.number)),
+                        (Some(false), _) => {
+                            tracing::warn!(%chain, provider, %block,
+                                "calls a block final that is another than ours");
+                            is_doubtful = true;
+                        }
+                        (None, Some(known)) => return Ok(Some(known.min(block.number))),
+                        (None, None) => lowest = Some(block.number),
+                    }
+                    turn.answered(endpoint.provider());
+                }
+                Ok(None) => return Ok(None),
                 // How some nodes say that nothing is final yet.
                 Err(error) if error.cause == Cause::BlockMissing => return Ok(None),
                 Err(error)
@@ -187,6 +207,10 @@ impl Source {
                     last = Some(error);
                 }
             }
+        }
+        // Where somebody was not believed, whose fork it is shows when blocks are compared.
+        if lowest.is_some() || is_doubtful {
+            return Ok(lowest);
         }
         if self.pool.endpoints().iter().any(|endpoint| endpoint.has_finalized_tag()) {
             return Err(last.unwrap_or_else(|| turn.nobody()));

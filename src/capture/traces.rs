@@ -116,15 +116,36 @@ async fn from(
             _ => Call::debug_trace_block(number),
         };
         match ask(endpoint, &call, depth, fetched.clone()).await {
-            Err(error) if error.cause == Cause::MethodMissing => {
+            Err(error) if is_not_given(&error) => {
                 endpoint.lacks_trace_method(method);
-                last = Some(error);
+                last = Some(RpcError { cause: Cause::MethodMissing, ..error });
             }
             result => return result,
         }
     }
     Err(last
         .unwrap_or_else(|| endpoint.error(TRACE_BLOCK, Cause::MethodMissing, "it gives no traces")))
+}
+
+/// Whether a provider says that it has no such method, or not for this key: plans exclude traces
+/// in words of their own, which name the method.
+fn is_not_given(error: &RpcError) -> bool {
+    let is_about_it = || error.reason.contains(error.method);
+    match error.cause {
+        Cause::MethodMissing => true,
+        Cause::Pruned | Cause::Refused | Cause::InvalidParams | Cause::Other => is_about_it(),
+        Cause::Throttled { .. }
+        | Cause::QuotaSpent { .. }
+        | Cause::BatchRefused
+        | Cause::RangeTooWide { .. }
+        | Cause::TooBig
+        | Cause::BlockMissing
+        | Cause::Moved
+        | Cause::Unavailable
+        | Cause::Resting
+        | Cause::Malformed
+        | Cause::Wrong => false,
+    }
 }
 
 async fn ask(
@@ -178,4 +199,25 @@ fn fit(block: &mut Block, traces: Vec<ClaimedTrace>, depth: Depth) -> Result<Ver
     let tree = trace_tree(&block.traces).unwrap_or_default();
     let is_whole = tree.iter().zip(&said).all(|((made, _), said)| said.is_none_or(|n| n == *made));
     Ok(if is_whole { Verified::TRACES } else { Verified::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::cause_of;
+
+    #[test]
+    fn a_plan_without_traces_is_no_missing_block() {
+        let said = |message: &str| {
+            let body = format!("{{\"error\":{{\"code\":-32600,\"message\":\"{message}\"}}}}");
+            let cause = cause_of(None, &body).unwrap();
+            let (provider, reason) = ("p".to_owned(), message.to_owned());
+            is_not_given(&RpcError { provider, method: TRACE_BLOCK, cause, reason })
+        };
+        assert!(said("trace_block is not available on the Free tier - upgrade for access"));
+        assert!(said("Unsupported method: trace_block on OPT_MAINNET"));
+        assert!(said("trace_block requires a paid plan"));
+        assert!(!said("required historical state unavailable (reexec=128)"));
+        assert!(!said("missing trie node 1234 (path ) state 0xab is not available"));
+    }
 }

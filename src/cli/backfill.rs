@@ -146,7 +146,7 @@ pub(super) async fn resolve(
         CommandError::Provider { url, what, source }
     };
     let head = source.latest().await.map_err(failed)?.number;
-    let last_final = source.finalized(head, confirmations).await.map_err(failed)?;
+    let last_final = source.finalized(head, confirmations, &|_| None).await.map_err(failed)?;
     let end = head + 1;
     let mut times = BTreeMap::new();
     for time in spans.iter().flat_map(|span| span.times()) {

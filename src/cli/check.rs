@@ -6,7 +6,7 @@ use crate::capture::{ChainConfig, Source};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::node::NodeError;
-use crate::rpc::{DEBUG_TRACE_BLOCK, Keyring, Plan, Pool, TRACE_BLOCK};
+use crate::rpc::{DEBUG_TRACE_BLOCK, Keyring, Plan, Pool, TRACE_BLOCK, Wanted};
 
 use super::args::CheckArgs;
 use super::error::CommandError;
@@ -88,7 +88,10 @@ async fn check_chain(chain: &ChainConfig, keyring: &Keyring) -> Result<ChainRepo
         Some(head) => costs::head_blocks_per_day(&source, head).await?,
         None => 0.0,
     };
-    let (chain, plan) = (chain.name.to_string(), Plan::of(source.pool(), source.wanted()));
+    // Where heads are announced, the announcement of each is paid for too.
+    let following: Vec<Wanted> =
+        source.wanted().iter().copied().chain([Wanted::Announcement]).collect();
+    let (chain, plan) = (chain.name.to_string(), Plan::of(source.pool(), &following));
     Ok(ChainReport { chain, head, keys, blocks_per_day, plan })
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::forward::before_block;
+use crate::forward::{ExporterConfig, before_block};
 use crate::node::{Node, NodeError};
 use crate::secrets::{AdminToken, TOKEN_FILE};
 
@@ -190,38 +190,43 @@ fn cursors(node: &Node) -> Result<Value, CommandError> {
 /// Connects to the sinks of a configuration, without a node.
 async fn check(args: ExporterCheckArgs) -> Result<Exit, CommandError> {
     let config = Config::load(&args.config, std::env::vars())?;
-    let (mut results, mut exit) = (Vec::new(), Exit::Success);
     let named = |name: &str| args.name.as_ref().is_none_or(|wanted| wanted == name);
-    for exporter in config.exporter.iter().filter(|exporter| named(&exporter.name)) {
-        let chains = || config.chain.iter().filter(|chain| exporter.takes(&chain.name));
-        let scope = Scope {
-            chains: chains().map(|chain| chain.name.clone()).collect(),
-            tables: exporter.tables(chains().any(|chain| chain.traces)),
-        };
-        let (name, kind) = (&exporter.name, &exporter.kind);
-        let sink = exporter
-            .sink(exporter.settings.clone(), &scope, &config.secrets)
-            .map_err(NodeError::from)?;
-        let answer = match sink.missing().await {
-            Ok(missing) if args.apply => sink.check().await.map(|()| missing),
-            answer => answer,
-        };
-        sink.close().await;
-        results.push(match answer {
-            Ok(missing) => json!({ "name": name, "kind": kind, "missing": missing }),
-            Err(error) => {
-                exit = Exit::Unreachable;
-                json!({ "name": name, "kind": kind, "error": error.to_string() })
-            }
-        });
-    }
+    let wanted = config.exporter.iter().filter(|exporter| named(&exporter.name));
+    // One that does not answer does not keep the others waiting.
+    let checks = wanted.map(|exporter| check_one(&config, exporter, args.apply));
+    let results = futures::future::try_join_all(checks).await?;
+    let is_good = results.iter().all(|result| result.get("error").is_none());
     if let (Some(name), true) = (&args.name, results.is_empty()) {
         return Err(CommandError::UnknownExporter { name: name.clone() });
     }
     let (document, verb) =
         (json!({ "exporters": results }), if args.apply { "made" } else { "would make" });
     print(&document, args.json, |document| check_text(document, verb))?;
-    Ok(exit)
+    Ok(if is_good { Exit::Success } else { Exit::Unreachable })
+}
+
+/// Connects to one sink; what it lacks is made on request.
+async fn check_one(
+    config: &Config,
+    exporter: &ExporterConfig,
+    is_applied: bool,
+) -> Result<Value, NodeError> {
+    let chains = || config.chain.iter().filter(|chain| exporter.takes(&chain.name));
+    let scope = Scope {
+        chains: chains().map(|chain| chain.name.clone()).collect(),
+        tables: exporter.tables(chains().any(|chain| chain.traces)),
+    };
+    let (name, kind) = (&exporter.name, &exporter.kind);
+    let sink = exporter.sink(exporter.settings.clone(), &scope, &config.secrets)?;
+    let answer = match sink.missing().await {
+        Ok(missing) if is_applied => sink.check().await.map(|()| missing),
+        answer => answer,
+    };
+    sink.close().await;
+    Ok(match answer {
+        Ok(missing) => json!({ "name": name, "kind": kind, "missing": missing }),
+        Err(error) => json!({ "name": name, "kind": kind, "error": error.to_string() }),
+    })
 }
 
 fn word<'a>(value: &'a Value, key: &str) -> &'a str {

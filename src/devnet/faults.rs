@@ -38,6 +38,8 @@ pub struct Faults {
     pub silent: bool,
     /// Heads are announced, and the latest is called, that many blocks too high.
     pub announce_above: u64,
+    /// The finalized block is one that nobody has, as high as the head.
+    pub wrong_final: u32,
     /// Batches are refused.
     pub no_batches: bool,
     /// Batches of more calls are refused; 0: all are taken.

@@ -76,7 +76,11 @@ fn read(provider: &Provider, method: &str, params: &[Value]) -> Given {
             Ok(quantity(provider.chain.head().saturating_sub(provider.faults().lag)))
         }
         "eth_getBlockByNumber" | "eth_getBlockByHash" => {
-            let block = find(provider, &text(first).ok_or_else(|| invalid("no block"))?)?;
+            let name = text(first).ok_or_else(|| invalid("no block"))?;
+            if name == "finalized" && provider.happens(provider.faults().wrong_final) {
+                return Ok(wrong_final(provider));
+            }
+            let block = find(provider, &name)?;
             let is_full = params.get(1).and_then(Value::as_bool).unwrap_or(false);
             Ok(block.map_or_else(null, |block| block_text(provider, &block, is_full)))
         }
@@ -138,6 +142,16 @@ fn find(provider: &Provider, text: &str) -> Result<Option<std::sync::Arc<Built>>
         return Err((4444, "pruned history unavailable".to_owned()));
     }
     Ok(provider.chain.by_number(number).filter(|_| number <= head))
+}
+
+/// A head that nobody has.
+fn wrong_final(provider: &Provider) -> String {
+    let head = provider.chain.by_number(provider.chain.head());
+    head.map_or_else(null, |head| {
+        changed(&head.light, |object| {
+            object.insert("hash".to_owned(), B256::repeat_byte(0x66).to_string().into());
+        })
+    })
 }
 
 /// The block, or a lie about it.

@@ -124,9 +124,7 @@ impl PartRunner {
     async fn obey(&self, cursor: &mut Cursor, order: Order) -> Result<(), ForwardError> {
         let (exporter, chain) = (&self.station.name, self.station.chain.name());
         tracing::info!(exporter, %chain, ?order, "an order");
-        order.turn(cursor);
-        self.station.show(cursor.exported);
-        self.station.save(*cursor).await
+        self.station.turn(cursor, &order).await
     }
 
     async fn until_ready(&self) {

@@ -102,13 +102,13 @@ impl Runner {
         let (exporter, chain) = (&self.station.name, self.station.chain.name());
         tracing::info!(exporter, %chain, ?order, "an order");
         match order {
-            Order::Replay(rows) => return self.replay(rows).await,
-            Order::Drop(rows) => return self.let_go(rows).await,
-            order @ (Order::Pause | Order::Resume | Order::Rewind(_)) => order.turn(cursor),
+            Order::Replay(rows) => self.replay(rows).await,
+            Order::Drop(rows) => self.let_go(rows).await,
+            order @ (Order::Pause | Order::Resume | Order::Rewind(_)) => {
+                self.station.turn(cursor, &order).await?;
+                Ok(Vec::new())
+            }
         }
-        self.station.show(cursor.exported);
-        self.station.save(*cursor).await?;
-        Ok(Vec::new())
     }
 
     /// One batch, or a wait for the log.

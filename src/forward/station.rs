@@ -13,7 +13,7 @@ use crate::supervisor::on_cpu;
 use crate::telemetry::metrics;
 
 use super::config::Begin;
-use super::order::before_block;
+use super::order::{Order, before_block};
 use super::status::{ExportState, ExportStatus};
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -64,6 +64,20 @@ impl Station {
             Begin::Latest => durable,
             Begin::Block(number) => before_block(&self.chain, number).unwrap_or(durable),
         }
+    }
+
+    /// Does to the cursor what an order means; who ordered sees it done.
+    pub(super) async fn turn(
+        &self,
+        cursor: &mut Cursor,
+        order: &Order,
+    ) -> Result<(), ForwardError> {
+        order.turn(cursor);
+        self.show(cursor.exported);
+        if cursor.is_paused {
+            self.status.set(ExportState::Paused, None);
+        }
+        self.save(*cursor).await
     }
 
     /// One transaction holds both facts: what is acknowledged, and what is sent next.

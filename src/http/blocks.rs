@@ -53,11 +53,13 @@ impl Wanted {
     }
 }
 
-/// `?receipts=true`.
+/// `?receipts=true&traces=true`.
 #[derive(serde::Deserialize)]
 pub(super) struct Wish {
     #[serde(default)]
     receipts: bool,
+    #[serde(default)]
+    traces: bool,
 }
 
 /// `GET /v1/chains/{chain}/blocks/{block}`: the JSON-RPC object, and what we know of it.
@@ -94,6 +96,10 @@ pub(super) async fn one(
     if let Some(receipts) = block.receipts_to_json().filter(|_| wish.receipts) {
         body.push_str(",\"receipts\":");
         body.push_str(&receipts);
+    }
+    if let Some(traces) = block.traces_to_json(None).filter(|_| wish.traces) {
+        body.push_str(",\"traces\":");
+        body.push_str(&traces.to_string());
     }
     body.push_str("}\n");
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())

@@ -17,7 +17,8 @@ fn object(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// `GET /v1/chains/{chain}/transactions/{hash}`: transaction and receipt as JSON-RPC objects.
+/// `GET /v1/chains/{chain}/transactions/{hash}`: transaction, receipt and traces as JSON-RPC
+/// objects.
 pub(super) async fn one(
     State(app): State<App>,
     Path((name, text)): Path<(String, String)>,
@@ -38,6 +39,7 @@ pub(super) async fn one(
         "verified": event.head.verified.names().collect::<Vec<_>>(),
         "transaction": object(&block.transaction_to_json(at)),
         "receipt": block.receipt_to_json(at).map(|text| object(&text)),
+        "traces": block.traces_to_json(Some(at as u64)),
     })))
 }
 

@@ -11,6 +11,8 @@ pub enum Wanted {
     Block,
     /// The traces of a block.
     Traces,
+    /// The word that there is a new one, pushed.
+    Announcement,
 }
 
 /// The floor (INV-12).
@@ -22,6 +24,7 @@ const BLOCK_WITH_SINGLE_RECEIPTS: &[&str] = &{
     calls[0] = "eth_getBlockByNumber";
     calls
 };
+const ANNOUNCEMENT: &[&str] = &["newHeads"];
 /// The ways to ask for traces, the first that a provider has is taken.
 pub(super) const TRACES: [&[&str]; 2] = [&[TRACE_BLOCK], &[DEBUG_TRACE_BLOCK]];
 /// Traces as `OpenEthereum` gives them.
@@ -37,6 +40,7 @@ impl Wanted {
             Wanted::Block if endpoint.has_block_receipts() => Some(BLOCK),
             Wanted::Block => Some(BLOCK_WITH_SINGLE_RECEIPTS),
             Wanted::Traces => endpoint.trace_methods(),
+            Wanted::Announcement => endpoint.announcer().map(|_| ANNOUNCEMENT),
         }
     }
 
@@ -46,6 +50,7 @@ impl Wanted {
             Wanted::Calls(methods) => methods.first().copied().unwrap_or("none"),
             Wanted::Block => "eth_getBlockByNumber",
             Wanted::Traces => TRACE_BLOCK,
+            Wanted::Announcement => "newHeads",
         }
     }
 }

@@ -413,8 +413,8 @@ async fn check_asks_every_key_and_says_how_long_they_last() {
     let shown = [
         "chain devnet: head 120",
         "metered/key-3: answers; has eth_getBlockReceipts, the finalized tag, new heads over",
-        "metered (3 keys): 2 requests a block, 3000000 requests a day are 1500000 blocks",
-        "the head takes 86400 blocks a day, 6 % of what the keys allow",
+        "metered (3 keys): 3 requests a block, 3000000 requests a day are 1000000 blocks",
+        "the head takes 86400 blocks a day, 9 % of what the keys allow",
     ];
     for part in shown {
         assert!(text.contains(part), "{part} is not in: {text}");

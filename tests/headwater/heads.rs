@@ -235,3 +235,28 @@ async fn without_announcements_the_next_block_is_the_question() {
     eprintln!("{cost:.2} calls a block where heads are asked for");
     assert!(cost < 5.0, "{cost} calls a block: the chain's rhythm is followed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_calls_another_block_final_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(40).unwrap();
+    let (lying, liar) = chain.provider().await;
+    let (honest, _) = chain.provider().await;
+    let appliance = Appliance::start(&config(folder.path(), &[lying, honest], "")).await;
+    appliance.follows(&chain).await;
+    liar.set_faults(Faults { wrong_final: 1_000, ..Faults::default() });
+    chain.node.mine(40).unwrap();
+    appliance.follows(&chain).await;
+    let finalized = until("finality", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        view["finalized"]["number"].as_u64().filter(|number| *number >= 40)
+    })
+    .await;
+    assert!(finalized <= chain.node.finalized(), "{finalized}");
+    chain.node.reorg(6).unwrap();
+    appliance.follows(&chain).await;
+    appliance.has_the_chain(&chain).await;
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.contains("calls a block final that is another than ours"), "{log}");
+}

@@ -186,3 +186,52 @@ async fn what_was_merged_meanwhile_and_what_vanished_there_comes() {
     let place = record["file"].as_str().unwrap();
     assert!(Path::new(place).is_file(), "{place}");
 }
+
+/// The newest manifests of a lake.
+fn manifests(lake: &Path) -> Vec<serde_json::Value> {
+    let dates = std::fs::read_dir(lake.join("_headwater/manifest/chain_id=1337")).unwrap();
+    let newest = |date: PathBuf| {
+        let versions = std::fs::read_dir(date).unwrap();
+        let last = versions.map(|version| version.unwrap().path()).max().unwrap();
+        serde_json::from_slice(&std::fs::read(last).unwrap()).unwrap()
+    };
+    dates.map(|date| newest(date.unwrap().path())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_says_that_retention_took_rows_before_they_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lake, data) = (folder.path().join("parts"), folder.path().join("data"));
+    let mut chain = chain();
+    chain.node.mine(40).unwrap();
+    let (url, _) = chain.provider().await;
+    let path = config(folder.path(), &[url], "");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let keep = "part_blocks = 10\nlog_keep_bytes = 0\nkeep = { logs = { bytes = 1 } }\n";
+    let text = text.replace("part_blocks = 10\n", keep);
+    std::fs::write(&path, &text).unwrap();
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    until("the logs to be forgotten", async || {
+        let gone = files(&data.join("parts/logs")).is_empty();
+        (gone && sealed(&data)? >= 23).then_some(())
+    })
+    .await;
+    assert!(appliance.terminate().success());
+    std::fs::write(&path, text + &sink(&lake)).unwrap();
+    let appliance = Appliance::start(&path).await;
+    until("the lake", async || {
+        let last = parts(folder.path()).remove(&Table::Blocks)?.last()?.range.last;
+        (Some(last) == sealed(&data)).then_some(())
+    })
+    .await;
+    assert!(!parts(folder.path()).contains_key(&Table::Logs), "they were gone");
+    let runs: Vec<_> = manifests(&lake)
+        .iter()
+        .flat_map(|manifest| manifest["runs"].as_array().unwrap().clone())
+        .collect();
+    assert!(!runs.is_empty() && runs.iter().all(|run| run["is_partial"] == true), "{runs:?}");
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.contains("retention took rows of a table before they went"), "{log}");
+    assert!(appliance.terminate().success());
+}

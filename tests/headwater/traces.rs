@@ -20,18 +20,23 @@ fn traced(folder: &Path, urls: &[String], exporters: &str) -> std::path::PathBuf
     path
 }
 
+/// What `trace_block` gives.
+async fn told_by_node(url: &str, number: u64) -> Value {
+    let call = serde_json::json!({
+        "jsonrpc": "2.0", "id": 1, "method": "trace_block", "params": [format!("{number:#x}")],
+    });
+    let answer = reqwest::Client::new().post(url).body(call.to_string()).send().await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    answer["result"].clone()
+}
+
 /// The traces of the canonical blocks, as the chain itself gives them: number, places, senders,
 /// recipients, values.
 async fn expected(url: &str, head: u64) -> Vec<Value> {
-    let client = reqwest::Client::new();
     let mut found = Vec::new();
     for number in 0..=head {
-        let call = serde_json::json!({
-            "jsonrpc": "2.0", "id": 1, "method": "trace_block", "params": [format!("{number:#x}")],
-        });
-        let answer = client.post(url).body(call.to_string()).send().await.unwrap();
-        let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-        for trace in answer["result"].as_array().unwrap() {
+        let answer = told_by_node(url, number).await;
+        for trace in answer.as_array().unwrap() {
             let to = trace["action"].get("to").unwrap_or(&trace["result"]["address"]);
             found.push(serde_json::json!([
                 number,
@@ -79,6 +84,26 @@ fn told(sink: &Path) -> BTreeSet<String> {
     held
 }
 
+/// Of a block and of a transaction, as the node tells them.
+async fn api_gives_them(appliance: &Appliance, url: &str) {
+    let (_, block) = appliance.get("/v1/chains/devnet/blocks/50?traces=true").await;
+    let transaction = block["block"]["transactions"][0]["hash"].as_str().unwrap();
+    let (_, one) = appliance.get(&format!("/v1/chains/devnet/transactions/{transaction}")).await;
+    let first = one["traces"].as_array().unwrap();
+    assert!(first.len() < block["traces"].as_array().unwrap().len());
+    for (at, trace) in first.iter().enumerate() {
+        assert_eq!(*trace, block["traces"][at], "those of the first transaction come first");
+    }
+    let answer = told_by_node(url, 50).await;
+    let (ours, theirs) = (block["traces"].as_array().unwrap(), answer.as_array().unwrap());
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        for field in ["result", "traceAddress", "transactionHash", "subtraces", "type"] {
+            assert_eq!(ours[field], theirs[field], "{field}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn traces_come_with_their_blocks_through_reorgs_parts_and_restarts() {
     let folder = tempfile::tempdir().unwrap();
@@ -113,6 +138,7 @@ async fn traces_come_with_their_blocks_through_reorgs_parts_and_restarts() {
         )
         .await;
     assert_eq!(marks[0]["n"], 0, "each is marked: its traces fit");
+    api_gives_them(&appliance, &url).await;
     let parts = folder.path().join("data/parts/traces");
     assert!(parts.is_dir(), "they are sealed");
     appliance.exported().await;

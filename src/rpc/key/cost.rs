@@ -80,6 +80,7 @@ impl CostTable {
                     ("eth_getBlockReceipts", 1_000),
                     ("eth_getLogs", 255),
                     ("eth_chainId", 5),
+                    ("newHeads", 50),
                     ("trace_block", 300),
                     ("debug_traceBlockByNumber", 1_000),
                 ];

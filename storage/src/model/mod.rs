@@ -13,6 +13,7 @@ mod ranges;
 mod receipt;
 mod trace;
 mod trace_json;
+mod trace_text;
 mod transaction;
 mod verified;
 mod withdrawal;

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::json::{Scalar, ScalarSeed};
 use super::object::keep;
-use super::trace::{ClaimedTrace, Trace, TraceKind};
+use super::trace::{ClaimedTrace, TraceKind};
 
 /// Calls within calls at most: what the EVM allows, and the outermost.
 const DEPTH_MAX: usize = 1_025;
@@ -354,15 +354,5 @@ impl<'de> Visitor<'de> for Frames<'_> {
         }
         path.pop();
         Ok(())
-    }
-}
-
-impl Trace {
-    /// Where it stands, for messages: `transaction 3, call [0, 2]`.
-    pub fn place(&self) -> String {
-        match self.transaction_index {
-            Some(at) => format!("transaction {at}, call {:?}", self.trace_address),
-            None => "no transaction".to_owned(),
-        }
     }
 }

@@ -168,3 +168,21 @@ fn traces_that_stand_elsewhere_are_not_taken() {
     block.transactions.pop();
     assert!(refused(&block).contains("`transactionPosition`"));
 }
+
+#[test]
+fn traces_are_given_back_as_they_were_told() {
+    let told = flat();
+    let mut block = Block::default();
+    (block.header.hash, block.header.number) = (B256::repeat_byte(0xab), 3_068_185);
+    let transaction = Transaction { hash: B256::repeat_byte(0xcd), ..Transaction::default() };
+    block.transactions = vec![Transaction::default(), Transaction::default(), transaction];
+    assert_eq!(block.traces_to_json(None), None, "none were captured");
+    block.add_traces(read_trace_block(&told.to_string()).unwrap()).unwrap();
+    let mut given = block.traces_to_json(None).unwrap();
+    // A field of the action that is not known stands beside it.
+    let method = given[2].as_object_mut().unwrap().remove("creationMethod").unwrap();
+    given[2]["action"]["creationMethod"] = method;
+    assert_eq!(given, told);
+    assert_eq!(block.traces_to_json(Some(2)).unwrap().as_array().unwrap().len(), 4);
+    assert_eq!(block.traces_to_json(Some(0)), Some(json!([])));
+}

@@ -34,11 +34,12 @@ pub(super) struct PartWriter<'a> {
 }
 
 /// Columns that mostly go up by little: their differences are stored.
-const RISING: [&str; 9] = [
+const RISING: [&str; 10] = [
     "block_number",
     "block_timestamp",
     "transaction_index",
     "log_index",
+    "trace_index",
     "withdrawal_index",
     "validator_index",
     "receipt_cumulative_gas_used",
@@ -48,12 +49,14 @@ const RISING: [&str; 9] = [
 /// Columns of transactions that no compression makes smaller.
 const RANDOM: [&str; 3] = ["transaction_hash", "r", "s"];
 /// Numbers that have few values: these get a dictionary.
-const FEW: [&str; 9] = [
+const FEW: [&str; 11] = [
     "transaction_type",
     "signature_chain_id",
     "v",
     "y_parity",
     "receipt_status",
+    "status",
+    "subtraces",
     "json_fields",
     "receipt_json_fields",
     "receipt_blob_gas_used",
