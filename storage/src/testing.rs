@@ -50,7 +50,7 @@ pub(crate) fn parse(block: &str, receipts: Option<&str>) -> Result<Block, String
     parts.join(receipts).map_err(|error| error.to_string())
 }
 
-/// A small block with one transaction and one log, told apart by `salt`.
+/// A small block with one transaction and one log, told apart by `salt`; some have traces.
 pub(crate) fn small_block(number: u64, parent_hash: B256, salt: u8) -> Block {
     let mut seed = parent_hash.to_vec();
     seed.extend_from_slice(&number.to_be_bytes());
@@ -67,7 +67,8 @@ pub(crate) fn small_block(number: u64, parent_hash: B256, salt: u8) -> Block {
     let log = Log { topics: vec![hash], data: vec![1; 70].into(), ..Log::default() };
     let receipt = Receipt { logs: Logs::new(vec![log]), ..Receipt::default() };
     let (transactions, receipts) = (vec![transaction], Some(vec![receipt]));
-    Block { header, transactions, receipts, withdrawals: None, traces: Vec::new() }
+    let traces = if number % 4 == 3 { traces() } else { Vec::new() };
+    Block { header, transactions, receipts, withdrawals: None, traces }
 }
 
 /// A trace of each kind, each with something in every field that the kind has.

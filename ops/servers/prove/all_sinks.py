@@ -83,7 +83,7 @@ def main():
     start = appliance.head()[0]
     time.sleep(away_minutes * 60)
     print(f"{away_minutes:g} minutes with all away: {appliance.head()[0] - start} blocks came, worst lag of the head {max(watch.lags):.2f} s")
-    drained = drain(appliance, run, 600)
+    drained = drain(appliance, run, max(600, away_minutes * 60))
     for name, (seconds, records) in drained.items():
         print(f"{name}: {records} records drained in {seconds:.1f} s after it was back: {records / seconds * BLOCK_SECS:.0f} times the head's rate, waits included")
     watch.ended = True

@@ -164,6 +164,7 @@ def drain(appliance, run, seconds):
         for name, view in states(appliance).items():
             if name not in drained and not is_behind(appliance, run, name, view, 3):
                 drained[name] = (time.monotonic() - began, view["exported_lsn"] - before[name])
+                print(f"{name} had all after {drained[name][0]:.1f} s")
         time.sleep(0.1)
     assert len(drained) == len(before), f"not drained: {set(before) - set(drained)}"
     return drained
