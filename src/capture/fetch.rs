@@ -41,6 +41,11 @@ impl Failed {
     fn of(error: RpcError, body: Box<Body>) -> Failed {
         Failed { error, known: Some(body).filter(|body| body.is_proved()) }
     }
+
+    /// Whether it says that a block is not there to who asked just that.
+    pub(super) fn is_answer_to(&self, wish: Wish) -> bool {
+        wish.is_question && self.known.is_none() && self.error.cause == Cause::BlockMissing
+    }
 }
 
 impl From<RpcError> for Failed {

@@ -150,8 +150,8 @@ impl Source {
         let wish = Wish { number, depth: self.depth, is_question: true };
         match self.block_and_receipts(wish).await {
             Ok(fetched) => self.traced(fetched).await.map(Some),
-            Err(Failed { error, known: None }) if error.cause == Cause::BlockMissing => Ok(None),
-            Err(Failed { error, .. }) => Err(error),
+            Err(failed) if failed.is_answer_to(wish) => Ok(None),
+            Err(failed) => Err(failed.error),
         }
     }
 
@@ -347,17 +347,13 @@ impl Source {
             };
             match result {
                 Ok(fetched) => return Ok(fetched),
-                // It is not there yet.
-                Err(failed)
-                    if wish.is_question
-                        && failed.known.is_none()
-                        && failed.error.cause == Cause::BlockMissing =>
-                {
-                    return Err(failed);
-                }
+                Err(failed) if failed.is_answer_to(wish) => return Err(failed),
                 Err(failed) => {
                     turn.failed(&failed.error);
-                    (known, last) = (failed.known.or(known), Some(failed.error));
+                    // Which of two forks it is is for the next one to say.
+                    let is_moved = failed.error.cause == Cause::Moved;
+                    known = failed.known.or(known).filter(|_| !is_moved);
+                    last = Some(failed.error);
                 }
             }
         }
@@ -373,10 +369,10 @@ impl Source {
         known: Option<Box<Body>>,
     ) -> Result<Fetched, Failed> {
         let result = fetch(&asked.endpoint, wish, known).await;
-        if let Err(Failed { error, known }) = &result
-            && !(wish.is_question && known.is_none() && error.cause == Cause::BlockMissing)
+        if let Err(failed) = &result
+            && !failed.is_answer_to(wish)
         {
-            self.note(&asked.endpoint, wish.number, error);
+            self.note(&asked.endpoint, wish.number, &failed.error);
         }
         result
     }
