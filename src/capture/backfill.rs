@@ -144,11 +144,13 @@ impl Backfill {
         loop {
             // What has come while the last group was appended shares a sync.
             let (group, failure) = next_group(&mut arrived);
+            let appended = group.len();
             let mut append = std::pin::pin!(self.append(group));
             let mut is_appended = false;
             while !is_appended || (arrived.is_empty() && failure.is_none()) {
+                let held = if is_appended { 0 } else { appended };
                 while failure.is_none()
-                    && fetches.len() + arrived.len() < room.blocks()
+                    && room.is_there(fetches.len() + arrived.len(), held)
                     && let Some(number) = numbers.next()
                 {
                     fetches.push_back(self.source.block(number));

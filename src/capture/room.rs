@@ -34,10 +34,12 @@ impl Room {
         self.of_block = (COPIES * weight(block)).max(forgotten).max(1);
     }
 
-    /// Blocks that may be in flight or wait to be appended; one always may.
-    pub(super) fn blocks(&self) -> usize {
-        let blocks = (self.bytes_max / self.of_block).clamp(1, self.blocks_max.max(1));
-        usize::try_from(blocks).unwrap_or(usize::MAX)
+    /// Whether one more may be asked for, beside those in flight and those that are appended; one
+    /// always may.
+    pub(super) fn is_there(&self, in_flight: usize, appended: usize) -> bool {
+        let (in_flight, appended) = (in_flight as u64, appended as u64);
+        let by_bytes = (self.bytes_max / self.of_block).max(1);
+        in_flight < self.blocks_max && in_flight + appended < by_bytes.max(appended + 1)
     }
 }
 
@@ -66,18 +68,19 @@ mod tests {
             Block { transactions: vec![transaction], ..Block::default() }
         };
         let mut room = Room::new(8, 64 << 20);
-        assert_eq!(room.blocks(), 8, "nothing is known yet");
+        let most = |room: &Room, appended| (0..100).find(|n| !room.is_there(*n, appended)).unwrap();
+        assert_eq!(most(&room, 0), 8, "nothing is known yet");
         room.saw(&block(10 << 20));
-        assert_eq!(room.blocks(), 2);
+        assert_eq!((most(&room, 0), most(&room, 1)), (2, 1));
         room.saw(&block(100 << 20));
-        assert_eq!(room.blocks(), 1, "one always may");
+        assert_eq!((most(&room, 0), most(&room, 5)), (1, 1), "one always may");
         for _ in 0..20 {
             room.saw(&block(100));
         }
-        assert_eq!(room.blocks(), 1, "it may come again");
+        assert_eq!(most(&room, 0), 1, "it may come again");
         for _ in 0..200 {
             room.saw(&block(100));
         }
-        assert_eq!(room.blocks(), 8);
+        assert_eq!((most(&room, 0), most(&room, 32)), (8, 8));
     }
 }
