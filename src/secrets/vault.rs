@@ -12,6 +12,7 @@ use azure_identity::{
     ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
 };
 use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
+use headwater_storage::store::error_text;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::clock;
@@ -96,7 +97,7 @@ impl Vault {
             ..SecretClientOptions::default()
         };
         let client = SecretClient::new(&config.url, credential, Some(options))
-            .map_err(|error| wrong(format!("`url` \"{}\": {}", config.url, chain_of(&error))))?;
+            .map_err(|error| wrong(format!("`url` \"{}\": {}", config.url, error_text(&error))))?;
         let (url, refresh) = (config.url.clone(), Duration::from_secs(config.refresh_secs.max(1)));
         Ok(Vault { client, url, refresh, held: Mutex::default() })
     }
@@ -125,7 +126,7 @@ impl Vault {
         let answer = asked
             .map_err(|_| failed(false, format!("no answer in {} s", FETCH_TIMEOUT.as_secs())))?
             .map_err(|error| failed(is_refusal(&error), told(&error)))?;
-        let secret = answer.into_model().map_err(|error| failed(false, chain_of(&error)))?;
+        let secret = answer.into_model().map_err(|error| failed(false, error_text(&error)))?;
         let value = secret.value.filter(|value| !value.is_empty());
         let value = value.ok_or_else(|| failed(true, "it is empty".to_owned()))?;
         let value = SecretString::from(value);
@@ -145,7 +146,7 @@ fn credential(
 ) -> Result<Arc<dyn TokenCredential>, SecretError> {
     if config.managed_identity {
         let identity = ManagedIdentityCredential::new(None);
-        return Ok(identity.map_err(|error| wrong(chain_of(&error)))?);
+        return Ok(identity.map_err(|error| wrong(error_text(&error)))?);
     }
     let given = |value: &Option<String>, key: &str, variable: &str| {
         let value = value.clone().or_else(|| std::env::var(variable).ok());
@@ -166,14 +167,14 @@ fn credential(
     };
     let secret = Secret::new(secret.expose_secret().to_owned());
     let made = ClientSecretCredential::new(&tenant, client, secret, Some(options));
-    Ok(made.map_err(|error| wrong(chain_of(&error)))?)
+    Ok(made.map_err(|error| wrong(error_text(&error)))?)
 }
 
 /// Whether somebody must mend something; all else passes by itself.
 fn is_refusal(error: &azure_core::Error) -> bool {
     let status = error.http_status().map(u16::from);
     // The authority's refusals have no status of their own, but codes that begin so.
-    matches!(status, Some(400 | 401 | 403 | 404)) || chain_of(error).contains("AADSTS")
+    matches!(status, Some(400 | 401 | 403 | 404)) || error_text(error).contains("AADSTS")
 }
 
 fn told(error: &azure_core::Error) -> String {
@@ -182,19 +183,5 @@ fn told(error: &azure_core::Error) -> String {
         Some(404) => "; look at its name",
         _ => "",
     };
-    format!("{}{fix}", chain_of(error))
-}
-
-/// An error with its causes, each once: the first sentence says little.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        source = cause.source();
-    }
-    text
+    format!("{}{fix}", error_text(error))
 }
