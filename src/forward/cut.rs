@@ -5,7 +5,7 @@ use headwater_storage::model::Lsn;
 /// Batches never cross a multiple of this.
 const GRID_RECORDS: u64 = 64;
 /// Bytes of frames in a batch, unless a single one is larger.
-const BYTES_MAX: u64 = 4 << 20;
+const BYTES_MAX: u64 = 1 << 20;
 
 /// Where an exporter stands.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(cut_at(0, None, 1000, 1), Some(63));
         assert_eq!(cut_at(63, None, 1000, 1), Some(127));
         assert_eq!(cut_at(70, None, 1000, 1), Some(127));
-        assert_eq!(cut_at(0, None, 1000, 1 << 20), Some(4));
+        assert_eq!(cut_at(0, None, 1000, 256 << 10), Some(4));
         assert_eq!(cut_at(0, None, 1000, 9 << 20), Some(1));
         assert_eq!(cut_at(5, Some(9), 1000, 1), Some(9));
         assert_eq!(cut_at(9, Some(9), 1000, 1), Some(63));
