@@ -20,6 +20,7 @@ ORDER = {
     "transactions": "block_number, transaction_index",
     "logs": "block_number, log_index",
     "withdrawals": "block_number, withdrawal_index",
+    "traces": "block_number, trace_index",
     "chain_events": "lsn",
     "verification": "block_number",
 }
@@ -47,7 +48,7 @@ def is_mined():
 
 until("the devnet", is_mined)
 data = folder / "data"
-subprocess.run([PROGRAM, "backfill", f"0:{BLOCKS}", "--rpc", url, "--data-dir", data], check=True)
+subprocess.run([PROGRAM, "backfill", f"0:{BLOCKS}", "--rpc", url, "--traces", "--data-dir", data], check=True)
 node.kill()
 connection = duckdb.connect()
 connection.sql("set timezone = 'UTC'")
