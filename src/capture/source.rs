@@ -12,7 +12,7 @@ use crate::telemetry::metrics;
 use super::assemble::Body;
 use super::fetch::{Failed, Wish, fetch};
 use super::status::CaptureError;
-use super::traces::{add_traces, probe_traces};
+use super::traces::{add_traces, can_have_traces, probe_traces};
 use super::verify::Depth;
 
 /// Finality by depth where no provider knows the `finalized` tag.
@@ -261,7 +261,7 @@ impl Source {
         let number = head.number.to();
         let wish = Wish { number, depth: self.depth, is_question: false };
         let fetched = fetch(endpoint, wish, None).await.map_err(|failed| failed.error)?;
-        if self.has_traces {
+        if self.has_traces && can_have_traces(&fetched.block) {
             probe_traces(endpoint, self.depth, fetched).await?;
         }
         match endpoint.single::<HeaderAnswer>(&Call::header("finalized")).await {
@@ -314,7 +314,7 @@ impl Source {
 
     /// A block with its traces, where they are wanted: they may come from another provider.
     async fn traced(&self, fetched: Fetched) -> Result<Fetched, RpcError> {
-        if !self.has_traces || fetched.block.transactions.is_empty() {
+        if !self.has_traces || !can_have_traces(&fetched.block) {
             return Ok(fetched);
         }
         let number = fetched.block.header.number;

@@ -32,6 +32,13 @@ enum TraceError {
     Mismatch(#[from] Mismatch),
 }
 
+/// Whether there is anything to trace: transactions, or, before the Merge, a reward. No node traces
+/// a genesis.
+pub(super) fn can_have_traces(block: &Block) -> bool {
+    let has_reward = !block.header.difficulty.is_zero();
+    block.header.number > 0 && (has_reward || !block.transactions.is_empty())
+}
+
 /// Adds the traces to a block; `note` is told of failures.
 pub(super) async fn add_traces(
     pool: &Pool,
@@ -203,8 +210,23 @@ fn fit(block: &mut Block, traces: Vec<ClaimedTrace>, depth: Depth) -> Result<Ver
 
 #[cfg(test)]
 mod tests {
+    use headwater_storage::model::{Transaction, U256};
+
     use super::*;
     use crate::rpc::cause_of;
+
+    #[test]
+    fn what_cannot_have_traces_is_not_asked_for_them() {
+        let mut block = Block::default();
+        block.header.difficulty = U256::from(17_179_869_184_u64);
+        assert!(!can_have_traces(&block), "a genesis");
+        block.header.number = 1;
+        assert!(can_have_traces(&block), "the miner's reward");
+        block.header.difficulty = U256::ZERO;
+        assert!(!can_have_traces(&block));
+        block.transactions.push(Transaction::default());
+        assert!(can_have_traces(&block));
+    }
 
     #[test]
     fn a_plan_without_traces_is_no_missing_block() {
