@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use headwater_storage::model::{
     Block, ClaimedTrace, LinkError, Verified, read_call_frames, read_trace_block, trace_tree,
 };
 use serde_json::value::RawValue;
 
+use crate::clock;
 use crate::rpc::{
     Call, Cause, DEBUG_TRACE_BLOCK, Endpoint, Pool, Purpose, RpcError, TRACE_BLOCK, Wanted,
     parse_single,
@@ -24,6 +26,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Why traces do not fit their block.
 #[derive(Debug, thiserror::Error)]
 enum TraceError {
+    /// There are none.
+    #[error("no traces of a block with transactions")]
+    None,
     /// One stands elsewhere.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -44,13 +49,13 @@ pub(super) async fn add_traces(
     pool: &Pool,
     purpose: Purpose,
     depth: Depth,
-    fetched: Fetched,
+    mut fetched: Fetched,
     note: &(dyn Fn(&Endpoint, &RpcError) + Sync),
 ) -> Result<Fetched, RpcError> {
     let mut tries = 1;
     loop {
-        let error = match once(pool, purpose, depth, &fetched, note).await {
-            Ok(whole) => return Ok(whole),
+        let error = match once(pool, purpose, depth, &mut fetched, note).await {
+            Ok(()) => return Ok(fetched),
             Err(error) => error,
         };
         if !error.is_absence() || tries >= TRIES {
@@ -66,15 +71,15 @@ async fn once(
     pool: &Pool,
     purpose: Purpose,
     depth: Depth,
-    fetched: &Fetched,
+    fetched: &mut Fetched,
     note: &(dyn Fn(&Endpoint, &RpcError) + Sync),
-) -> Result<Fetched, RpcError> {
+) -> Result<(), RpcError> {
     let mut turn = pool.turn(purpose, Wanted::Traces);
     let mut last = None;
     while let Some(asked) = turn.next().await {
         let endpoint = &asked.endpoint;
-        match from(endpoint, depth, fetched.clone()).await {
-            Ok(whole) => return Ok(whole),
+        match from(endpoint, depth, fetched).await {
+            Ok(()) => return Ok(()),
             Err(error) => {
                 note(endpoint, &error);
                 turn.failed(&error);
@@ -101,11 +106,11 @@ fn nobody_traces(pool: &Pool) -> RpcError {
 pub(super) async fn probe_traces(
     endpoint: &Arc<Endpoint>,
     depth: Depth,
-    fetched: Fetched,
+    mut fetched: Fetched,
 ) -> Result<(), RpcError> {
-    match from(endpoint, depth, fetched).await {
+    match from(endpoint, depth, &mut fetched).await {
         Err(error) if error.cause == Cause::MethodMissing => Ok(()),
-        result => result.map(drop),
+        result => result,
     }
 }
 
@@ -113,8 +118,8 @@ pub(super) async fn probe_traces(
 async fn from(
     endpoint: &Arc<Endpoint>,
     depth: Depth,
-    fetched: Fetched,
-) -> Result<Fetched, RpcError> {
+    fetched: &mut Fetched,
+) -> Result<(), RpcError> {
     let number = fetched.block.header.number;
     let mut last = None;
     while let Some(method) = endpoint.trace_method() {
@@ -122,7 +127,7 @@ async fn from(
             TRACE_BLOCK => Call::trace_block(number),
             _ => Call::debug_trace_block(number),
         };
-        match ask(endpoint, &call, depth, fetched.clone()).await {
+        match ask(endpoint, &call, depth, fetched).await {
             Err(error) if is_not_given(&error) => {
                 endpoint.lacks_trace_method(method);
                 last = Some(RpcError { cause: Cause::MethodMissing, ..error });
@@ -159,44 +164,59 @@ async fn ask(
     endpoint: &Arc<Endpoint>,
     call: &Call,
     depth: Depth,
-    fetched: Fetched,
-) -> Result<Fetched, RpcError> {
+    fetched: &mut Fetched,
+) -> Result<(), RpcError> {
     let body = endpoint.single_raw(call).await?;
-    let answered = crate::clock::now();
+    fetched.answered = clock::now();
     let (endpoint, method) = (endpoint.clone(), call.method);
-    on_cpu(move || {
-        let malformed = |error: &serde_json::Error| endpoint.malformed(method, error);
-        let text = endpoint.text(method, &body)?;
-        let reply = parse_single::<&RawValue>(text).map_err(|error| malformed(&error))?;
-        let found = endpoint.take(method, reply)?.ok_or_else(|| {
-            endpoint.error(method, Cause::BlockMissing, "the block's traces are not there (null)")
-        })?;
-        let read = match method {
-            TRACE_BLOCK => read_trace_block(found.get()),
-            _ => read_call_frames(found.get()),
-        };
-        let traces = read.map_err(|error| malformed(&error))?;
-        if traces.is_empty() && fetched.block.transactions.iter().any(|t| !t.is_state_sync()) {
-            let reason = "no traces of a block with transactions";
-            return Err(endpoint.error(method, Cause::BlockMissing, reason));
+    // It is there and back: only one has it, so that it is not copied.
+    let mut block = Arc::unwrap_or_clone(std::mem::take(&mut fetched.block));
+    let (block, proved) = on_cpu(move || {
+        let read = read(&endpoint, method, &body);
+        let proved = read.and_then(|traces| {
+            fit(&mut block, traces, depth).map_err(|error| {
+                let cause = match &error {
+                    TraceError::None => Cause::BlockMissing,
+                    // Another block's, when the chain moves between two calls.
+                    TraceError::Link(_) => Cause::Moved,
+                    TraceError::Mismatch(_) => Cause::Wrong,
+                };
+                endpoint.error(method, cause, &error.to_string())
+            })
+        });
+        if proved.is_err() {
+            block.traces.clear();
         }
-        let mut block = Arc::unwrap_or_clone(fetched.block);
-        let proved = fit(&mut block, traces, depth).map_err(|error| {
-            // Another block's, when the chain moves between two calls.
-            let cause = match &error {
-                TraceError::Link(_) => Cause::Moved,
-                TraceError::Mismatch(_) => Cause::Wrong,
-            };
-            endpoint.error(method, cause, &error.to_string())
-        })?;
-        let verified = fetched.verified.with(proved);
-        Ok(Fetched { block: Arc::new(block), verified, answered, ..fetched })
+        (block, proved)
     })
-    .await
+    .await;
+    fetched.block = Arc::new(block);
+    fetched.verified = fetched.verified.with(proved?);
+    Ok(())
+}
+
+fn read(
+    endpoint: &Endpoint,
+    method: &'static str,
+    body: &Bytes,
+) -> Result<Vec<ClaimedTrace>, RpcError> {
+    let malformed = |error: serde_json::Error| endpoint.malformed(method, &error);
+    let text = endpoint.text(method, body)?;
+    let found = endpoint.take(method, parse_single::<&RawValue>(text).map_err(malformed)?)?;
+    let found = found.ok_or_else(|| {
+        endpoint.error(method, Cause::BlockMissing, "the block's traces are not there (null)")
+    })?;
+    match method {
+        TRACE_BLOCK => read_trace_block(found.get()).map_err(malformed),
+        _ => read_call_frames(found.get()).map_err(malformed),
+    }
 }
 
 /// Puts traces into their block, and proves what can be proved of them.
 fn fit(block: &mut Block, traces: Vec<ClaimedTrace>, depth: Depth) -> Result<Verified, TraceError> {
+    if traces.is_empty() && block.transactions.iter().any(|t| !t.is_state_sync()) {
+        return Err(TraceError::None);
+    }
     let said: Vec<Option<u64>> = traces.iter().map(|claimed| claimed.subtraces).collect();
     block.add_traces(traces)?;
     if depth == Depth::Links || !prove_traces(block)? {
