@@ -453,7 +453,8 @@ pub struct DevnetArgs {
     /// Blocks to mine before it listens.
     #[arg(long, default_value_t = 0)]
     pub blocks: u64,
-    /// Seconds between the timestamps of blocks, from 30 days ago on; 0 takes the clock's.
+    /// Seconds between the timestamps of blocks, from 30 days ago, midnight UTC, on; 0 takes the
+    /// clock's.
     #[arg(long, default_value_t = 0)]
     pub timestamp_step: u64,
     /// A reorg after every so many blocks; 0 for none.

@@ -12,7 +12,8 @@ pub struct DevnetConfig {
     pub seed: u64,
     /// Time between blocks; zero mines on request only (`devnet_mine`).
     pub block_time: Duration,
-    /// Seconds between the timestamps of blocks, from 30 days ago on; 0 takes the clock's.
+    /// Seconds between the timestamps of blocks, from 30 days ago, midnight UTC, on; 0 takes the
+    /// clock's.
     pub timestamp_step: u64,
     /// Transactions of a synthetic block.
     pub transactions: usize,

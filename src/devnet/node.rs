@@ -19,6 +19,8 @@ use super::transactions::Accounts;
 /// Blocks that are kept ready; older ones are made again when they are asked for.
 const READY_MAX: usize = 512;
 
+const DAY_SECS: u64 = 86_400;
+
 /// A block as its JSON-RPC answers.
 #[derive(Debug)]
 pub struct Built {
@@ -226,7 +228,7 @@ impl DevNode {
                 (Some(parent), 0) => now.max(parent.timestamp + 1),
                 (Some(parent), step) => parent.timestamp + step,
                 (None, 0) => now,
-                (None, _) => now.saturating_sub(30 * 86_400),
+                (None, _) => (now - now % DAY_SECS).saturating_sub(30 * DAY_SECS),
             };
             let parent_hash = parent.map(|parent| parent.hash).unwrap_or_default();
             let mut recipe = Recipe { number, parent_hash, timestamp, salt, hash: B256::ZERO };
