@@ -78,6 +78,38 @@ pub(super) async fn fetch(
     with_receipts(endpoint, wish, body).await
 }
 
+/// A block from one and its receipts from another, asked at the same time.
+pub(super) async fn fetch_from_two(
+    of_body: &Arc<Endpoint>,
+    of_receipts: &Arc<Endpoint>,
+    wish: Wish,
+) -> Result<Fetched, Failed> {
+    let (body, receipts) = tokio::join!(body(of_body, wish), block_receipts(of_receipts, wish));
+    let (body, (receipts, answered)) = match (body?, receipts) {
+        (body, Ok(receipts)) => (body, receipts),
+        (body, Err(error)) => {
+            if error.cause == Cause::MethodMissing {
+                of_receipts.lacks_block_receipts();
+            }
+            return Err(Failed::of(error, body));
+        }
+    };
+    let endpoint = of_receipts.clone();
+    on_cpu(move || finish(&endpoint, wish, body, receipts, answered)).await
+}
+
+/// All receipts of a block in one call, and when they came.
+async fn block_receipts(
+    endpoint: &Arc<Endpoint>,
+    wish: Wish,
+) -> Result<(Vec<Linked<Receipt>>, Instant), RpcError> {
+    let answer = endpoint.single_raw(&Call::block_receipts(wish.number)).await?;
+    let answered = clock::now();
+    let endpoint = endpoint.clone();
+    let parse = move || parse_receipts(&endpoint, wish.number, &answer);
+    on_cpu(parse).await.map(|receipts| (receipts, answered))
+}
+
 /// The block without its receipts.
 async fn body(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Box<Body>, RpcError> {
     let answer = endpoint.single_raw(&Call::block(wish.number)).await?;
@@ -215,10 +247,9 @@ async fn receipts(
     body: &Body,
 ) -> Result<Vec<Linked<Receipt>>, RpcError> {
     if endpoint.has_block_receipts() {
-        let answer = endpoint.single_raw(&Call::block_receipts(wish.number)).await?;
-        match parse_receipts(endpoint, wish.number, &answer) {
+        match block_receipts(endpoint, wish).await {
             Err(error) if error.cause == Cause::MethodMissing => endpoint.lacks_block_receipts(),
-            result => return result,
+            result => return result.map(|(receipts, _)| receipts),
         }
     }
     single_receipts(endpoint, wish, body).await

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use headwater_storage::model::{Block, BlockRef, Origin, Provider, Verified};
 
 use crate::clock;
-use crate::rpc::{Asked, Call, Cause, Endpoint, Pool, Purpose, RpcError, Wanted};
+use crate::rpc::{Asked, Call, Cause, Endpoint, Pool, Purpose, RpcError, Turn, Wanted};
 use crate::telemetry::metrics;
 
 use super::assemble::Body;
-use super::fetch::{Failed, Wish, fetch};
+use super::fetch::{Failed, Wish, fetch, fetch_from_two};
 use super::status::CaptureError;
 use super::traces::{add_traces, can_have_traces, probe_traces};
 use super::verify::Depth;
@@ -327,6 +327,19 @@ impl Source {
         let purpose = if wish.is_question { Purpose::Head } else { self.purpose };
         let mut turn = self.pool.turn(purpose, Wanted::Block);
         let (mut known, mut last) = (None, None);
+        if let Some([body, receipts]) = turn.split() {
+            match fetch_from_two(&body.endpoint, &receipts.endpoint, wish).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(failed) => {
+                    for endpoint in [&body.endpoint, &receipts.endpoint] {
+                        if endpoint.name() == failed.error.provider {
+                            self.note(endpoint, wish.number, &failed.error);
+                        }
+                    }
+                    (known, last) = keep(failed, None, &mut turn);
+                }
+            }
+        }
         while let Some(asked) = turn.next().await {
             let hedge_after = asked.endpoint.usual_time().mul_f64(HEDGE_AFTER).max(HEDGE_MIN);
             let mut first = std::pin::pin!(self.attempt(asked, wish, known.clone()));
@@ -349,11 +362,7 @@ impl Source {
                 Ok(fetched) => return Ok(fetched),
                 Err(failed) if failed.is_answer_to(wish) => return Err(failed),
                 Err(failed) => {
-                    turn.failed(&failed.error);
-                    // Which of two forks it is is for the next one to say.
-                    let is_moved = failed.error.cause == Cause::Moved;
-                    known = failed.known.or(known).filter(|_| !is_moved);
-                    last = Some(failed.error);
+                    (known, last) = keep(failed, known, &mut turn);
                 }
             }
         }
@@ -390,4 +399,18 @@ impl Source {
             );
         }
     }
+}
+
+/// What is known of a block after a failure, and the failure.
+fn keep(
+    failed: Failed,
+    known: Option<Box<Body>>,
+    turn: &mut Turn<'_>,
+) -> (Option<Box<Body>>, Option<RpcError>) {
+    turn.failed(&failed.error);
+    // Which of two forks it is is for the next one to say.
+    let is_moved = failed.error.cause == Cause::Moved;
+    let known = failed.known.or(known).filter(|_| !is_moved);
+    turn.wants(if known.is_some() { Wanted::Receipts } else { Wanted::Block });
+    (known, Some(failed.error))
 }

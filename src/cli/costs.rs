@@ -112,12 +112,23 @@ fn how_long(plan: &Plan, blocks: u64, of_head: f64) -> String {
     };
     match (plan.days(blocks, 0.0), plan.days(blocks, of_head)) {
         (Some(alone), Some(beside)) => format!(
-            "the quotas allow it in {}; beside following the head ({of_head:.0} blocks a day) in \
+            "the quotas allow it in {}{}; beside following the head ({of_head:.0} blocks a day) in \
              {}",
             days(alone),
+            gain(plan),
             days(beside)
         ),
         (_, _) => "a provider without a quota is there: as fast as it answers".to_owned(),
+    }
+}
+
+/// What it brings that blocks and receipts may come from two providers.
+fn gain(plan: &Plan) -> String {
+    match (plan.blocks_per_day(), plan.history_per_day()) {
+        (Some(whole), Some(parts)) if parts > 1.01 * whole => {
+            format!(", {parts:.0} blocks a day, each part from where it is cheapest")
+        }
+        (_, _) => String::new(),
     }
 }
 

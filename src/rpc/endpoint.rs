@@ -180,7 +180,7 @@ impl Endpoint {
             latency_secs: health.latency_secs,
             free: self.key.gate().free(),
             inside: self.key.gate().inside(),
-            cost: self.key.share_of(methods()),
+            cost: self.key.price(methods()),
             times_left: self.key.times_left(methods()),
             times_claimed: self.key.times_claimed(chain, methods()),
             is_awaited: self.key.is_awaited(),

@@ -13,7 +13,7 @@ use crate::secrets;
 
 use super::capabilities::Capabilities;
 use super::key::{Keyring, KeyringError, Pass};
-use super::router::{Choice, Facts, Needs, choose, may_hedge};
+use super::router::{Choice, Facts, Needs, choose, may_hedge, split};
 use super::{
     Call, Cause, Endpoint, EndpointStatus, ProviderConfig, Purpose, RpcError, Subscription, Wanted,
 };
@@ -275,6 +275,30 @@ impl Turn<'_> {
         self.look(Some(needs)).ok()
     }
 
+    /// One for the block and another for its receipts, where history gets them cheaper so.
+    pub fn split(&self) -> Option<[Asked; 2]> {
+        let endpoints = &self.pool.inner.endpoints;
+        if self.purpose == Purpose::Head || endpoints.len() < 2 {
+            return None;
+        }
+        let facts = |wanted| -> Vec<Facts> {
+            endpoints.iter().map(|endpoint| endpoint.facts(self.pool.chain(), wanted)).collect()
+        };
+        let [whole, body, receipts] = [Wanted::Block, Wanted::Body, Wanted::Receipts].map(facts);
+        let [body, receipts] = split(self.pool.needs(), &whole, &body, &receipts)?;
+        let enter = |at: usize| {
+            let endpoint = endpoints.get(at)?.clone();
+            Some(Asked { _pass: endpoint.key().enter()?, endpoint })
+        };
+        let receipts = enter(receipts).filter(|asked| asked.endpoint.has_block_receipts())?;
+        Some([enter(body)?, receipts])
+    }
+
+    /// Something else is wanted from now on.
+    pub fn wants(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
+    }
+
     /// Takes a place at the best of those that were not asked yet.
     fn look(&mut self, hedging: Option<Needs>) -> Result<Asked, Choice> {
         let endpoints = &self.pool.inner.endpoints;
@@ -301,7 +325,7 @@ impl Turn<'_> {
         self.tried.extend(same.map(|(at, _)| at));
     }
 
-    /// Leaves out the other keys of a provider when the failure was not the key's.
+    /// Leaves out who failed, and its provider's other keys when the failure was not the key's.
     pub fn failed(&mut self, error: &RpcError) {
         let is_of_key = match &error.cause {
             Cause::Throttled { .. }
@@ -322,8 +346,10 @@ impl Turn<'_> {
             | Cause::Wrong => false,
         };
         let mut endpoints = self.pool.inner.endpoints.iter();
-        let failed = endpoints.find(|endpoint| endpoint.name() == error.provider);
-        if let Some(endpoint) = failed.filter(|_| !is_of_key) {
+        let failed = endpoints.position(|endpoint| endpoint.name() == error.provider);
+        self.tried.extend(failed);
+        let endpoint = failed.and_then(|at| self.pool.inner.endpoints.get(at));
+        if let Some(endpoint) = endpoint.filter(|_| !is_of_key) {
             self.answered(endpoint.provider());
         }
     }

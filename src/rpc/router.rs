@@ -12,6 +12,9 @@ const REST_WRONG: Duration = Duration::from_secs(10);
 const REST_QUOTA: Duration = Duration::from_mins(15);
 /// Keys below this part of their quota are kept for when no other is left.
 const NEARLY_SPENT: f64 = 0.02;
+/// A block comes from two endpoints where that costs no more than this part of what one takes: it
+/// is one request more.
+const SPLIT_BELOW: f64 = 0.9;
 
 /// What an endpoint did lately: the circuit breaker's memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,7 +95,8 @@ pub(super) struct Facts {
     pub(super) free: usize,
     /// Workers inside.
     pub(super) inside: usize,
-    /// The part of a day's quota that the wish costs there.
+    /// Seconds that what is left there has to last, of which the wish takes the quota: it rises
+    /// as the quota goes down, and falls towards its reset.
     pub(super) cost: f64,
     /// How often the wish can still be fulfilled there before the quota resets.
     pub(super) times_left: f64,
@@ -178,6 +182,22 @@ pub(super) fn choose(purpose: Purpose, needs: Needs, endpoints: &[Facts]) -> Cho
     };
     let best = awake().filter(|(_, facts)| is_open(facts)).min_by_key(|(_, facts)| rank(facts));
     best.map_or(Choice::Wait, |(at, _)| Choice::Ask(at))
+}
+
+/// Whom history asks for a block and whom for its receipts, where it is cheaper to ask two.
+pub(super) fn split(
+    needs: Needs,
+    whole: &[Facts],
+    body: &[Facts],
+    receipts: &[Facts],
+) -> Option<[usize; 2]> {
+    let best = |facts: &[Facts]| match choose(Purpose::History, needs, facts) {
+        Choice::Ask(at) => facts.get(at).map(|facts| (at, facts.cost)),
+        Choice::Wait | Choice::Nobody | Choice::Kept => None,
+    };
+    let ((_, whole), (first, body), (second, receipts)) =
+        (best(whole)?, best(body)?, best(receipts)?);
+    (first != second && body + receipts < whole * SPLIT_BELOW).then_some([first, second])
 }
 
 /// Whether the head may ask a second endpoint before the first has answered: nobody's quota
@@ -268,6 +288,25 @@ mod tests {
         assert_eq!(choose(Purpose::History, HEAD, &[awaited, plain()]), Choice::Ask(1));
         assert_eq!(choose(Purpose::History, NO_HEAD, &[awaited]), Choice::Wait, "heads go before");
         assert_eq!(choose(Purpose::Head, HEAD, &[awaited]), Choice::Ask(0));
+    }
+
+    #[test]
+    fn history_takes_each_part_of_a_block_where_it_is_cheapest() {
+        let parts = |whole: [f64; 2], body: [f64; 2], receipts: [f64; 2]| {
+            let [whole, body, receipts] =
+                [whole, body, receipts].map(|costs| costs.map(|cost| metered(0.5, cost)));
+            split(NO_HEAD, &whole, &body, &receipts)
+        };
+        let (infura, alchemy) = (0.08, 0.02);
+        let receipts = [1.0, 0.02];
+        assert_eq!(parts([1.08, 0.04], [infura, alchemy], receipts), None);
+        // Half of Alchemy's is used up: what is left of it is dearer.
+        assert_eq!(parts([1.08, 0.32], [infura, 0.16], [1.0, 0.16]), Some([0, 1]));
+        assert_eq!(parts([0.2, 0.2], [0.1, 0.09], [0.1, 0.11]), None, "it is one request more");
+        let own = [plain(), metered(0.5, 0.1)];
+        assert_eq!(split(NO_HEAD, &own, &own, &own), None, "it costs nothing");
+        let busy = [plain(), metered(0.5, 0.1)].map(|facts| Facts { free: 0, inside: 1, ..facts });
+        assert_eq!(split(NO_HEAD, &busy, &busy, &busy), None);
     }
 
     #[test]

@@ -9,6 +9,10 @@ pub enum Wanted {
     Calls(&'static [&'static str]),
     /// A block with its receipts.
     Block,
+    /// A block without its receipts.
+    Body,
+    /// The receipts of a block.
+    Receipts,
     /// The traces of a block.
     Traces,
     /// The word that there is a new one, pushed.
@@ -17,10 +21,12 @@ pub enum Wanted {
 
 /// The floor (INV-12).
 const BLOCK: &[&str] = &["eth_getBlockByNumber", "eth_getBlockReceipts"];
-/// A block where receipts come one by one: as many as mainnet's blocks have on average
-/// (DESIGN.md section 9).
+const BODY: &[&str] = &["eth_getBlockByNumber"];
+const RECEIPTS: &[&str] = &["eth_getBlockReceipts"];
+/// Where they come one by one: as many as mainnet's blocks have on average (DESIGN.md section 9).
+const SINGLE_RECEIPTS: &[&str] = &["eth_getTransactionReceipt"; 174];
 const BLOCK_WITH_SINGLE_RECEIPTS: &[&str] = &{
-    let mut calls = ["eth_getTransactionReceipt"; 175];
+    let mut calls = ["eth_getTransactionReceipt"; 1 + SINGLE_RECEIPTS.len()];
     calls[0] = "eth_getBlockByNumber";
     calls
 };
@@ -39,6 +45,9 @@ impl Wanted {
             Wanted::Calls(methods) => Some(methods),
             Wanted::Block if endpoint.has_block_receipts() => Some(BLOCK),
             Wanted::Block => Some(BLOCK_WITH_SINGLE_RECEIPTS),
+            Wanted::Body => Some(BODY),
+            Wanted::Receipts if endpoint.has_block_receipts() => Some(RECEIPTS),
+            Wanted::Receipts => Some(SINGLE_RECEIPTS),
             Wanted::Traces => endpoint.trace_methods(),
             Wanted::Announcement => endpoint.announcer().map(|_| ANNOUNCEMENT),
         }
@@ -48,7 +57,8 @@ impl Wanted {
     pub(super) fn name(self) -> &'static str {
         match self {
             Wanted::Calls(methods) => methods.first().copied().unwrap_or("none"),
-            Wanted::Block => "eth_getBlockByNumber",
+            Wanted::Block | Wanted::Body => "eth_getBlockByNumber",
+            Wanted::Receipts => "eth_getBlockReceipts",
             Wanted::Traces => TRACE_BLOCK,
             Wanted::Announcement => "newHeads",
         }

@@ -291,10 +291,11 @@ impl Key {
         Ok(())
     }
 
-    /// The part of a window's quota that calls take; 0 without a quota.
-    pub(in crate::rpc) fn share_of<'a>(&self, methods: impl Iterator<Item = &'a str>) -> f64 {
-        let cost = self.costs.of_calls(methods).quota as f64;
-        self.quota().map_or(0.0, |(quota, window)| cost / (quota as f64 / window.days()).max(1.0))
+    /// What calls take, in seconds that the rest of the quota has to last; 0 without a quota.
+    pub(in crate::rpc) fn price<'a>(&self, methods: impl Iterator<Item = &'a str>) -> f64 {
+        let Some(((_, window), left)) = self.quota().zip(self.meter.left()) else { return 0.0 };
+        let units = self.costs.of_calls(methods).quota as f64;
+        units * window.lasts(self.resets_in()) as f64 / left.max(1) as f64
     }
 
     /// How often calls can still be made before the quota resets; endless without a quota.

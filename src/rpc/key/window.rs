@@ -46,6 +46,15 @@ impl Window {
         }
     }
 
+    /// Seconds that what is left has to last, where something comes back in so many.
+    pub(super) fn lasts(self, resets_in: u64) -> u64 {
+        match self {
+            Window::UtcDay | Window::Month => resets_in,
+            // What comes back next is an hour's use, not the quota.
+            Window::RollingDay => DAY_SECS,
+        }
+    }
+
     /// Days that one quota has to last.
     pub(in crate::rpc) fn days(self) -> f64 {
         match self {
