@@ -17,6 +17,10 @@ use headwater::node::Node;
 use headwater_storage::model::Lsn;
 use rustix::time::{ClockId, clock_gettime};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FINALITY: u64 = 8;
 /// The devnet keeps so many blocks ready; rebuilding them would cost the machine.
 const BLOCKS: u64 = 480;
@@ -28,7 +32,7 @@ fn main() {
     };
     let blocks = std::env::var("HEADWATER_BENCH_BLOCKS").ok();
     let blocks = blocks.and_then(|text| text.parse().ok()).unwrap_or(BLOCKS);
-    let floor = pieces::measure(&folder);
+    let floor_before = pieces::measure(&folder);
     let (mut devnet, url) = devnet(&folder, blocks + FINALITY);
     let data = tempfile::tempdir().expect("a folder");
     let path = data.path().join("data");
@@ -44,6 +48,8 @@ fn main() {
     devnet.kill().ok();
     devnet.wait().ok();
     assert_eq!(exit, headwater::exit::Exit::Success);
+    // How fast the machine is changes while this runs: what the floor was before and after.
+    let floor = (floor_before + pieces::measure(&folder)) / 2;
     let node = Node::open_stopped(&path).expect("a stopped node");
     let chain = &node.chains.first().expect("a chain").chain;
     let parts: u64 = chain.with_state(|s| s.parts().iter().map(|part| part.file_bytes).sum());

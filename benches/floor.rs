@@ -3,6 +3,10 @@
 
 mod pieces;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     match pieces::recorded() {
         Some(folder) => {

@@ -15,10 +15,10 @@ use headwater_storage::model::{
 use headwater_storage::tables::{StoredBlock, Table};
 use headwater_storage::wal;
 
-/// Times that each piece is measured; the fastest counts.
+/// Times that each piece is measured; the median counts.
 const ROUNDS: usize = 5;
 /// Blocks of a measurement at most.
-const BLOCKS_MAX: usize = 64;
+const BLOCKS_MAX: usize = 128;
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
@@ -35,8 +35,10 @@ pub(crate) fn measure(folder: &Path) -> Duration {
             work();
             started.elapsed()
         };
-        let best: Duration = (0..ROUNDS).map(round).min().unwrap_or_default();
-        let per_block = best / blocks.len() as u32;
+        let mut rounds: Vec<Duration> = (0..ROUNDS).map(round).collect();
+        rounds.sort_unstable();
+        let median = rounds.get(ROUNDS / 2).copied().unwrap_or_default();
+        let per_block = median / blocks.len() as u32;
         println!("{:>7.3} ms  {}{name}", millis(per_block), if is_floor { "" } else { "beside: " });
         floor += if is_floor { per_block } else { Duration::ZERO };
     };

@@ -26,6 +26,10 @@ use headwater_storage::tables::Table;
 use headwater_storage::wal::{self, Record};
 use rustix::time::{ClockId, clock_gettime};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Blocks of a run: two cells of the grid.
 const BLOCKS: u64 = 2_000;
 const LOOKUPS: u64 = 500;
