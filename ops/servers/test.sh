@@ -39,7 +39,8 @@ for proof in "$@"; do
       "$w/py/bin/python" "$here/prove/kafka.py" "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka_legacy.py" "$w/kafka"
       "$w/py/bin/python" "$here/prove/kafka_refusals.py" "$w/kafka"
-      "$w/py/bin/python" "$here/prove/kafka_exactly_once.py" "$w/kafka" "${HEADWATER_KILLS:-60}" ;;
+      "$w/py/bin/python" "$here/prove/kafka_exactly_once.py" "$w/kafka" "${HEADWATER_KILLS:-60}"
+      SPLIT_BYTES=300 "$w/py/bin/python" "$here/prove/kafka_exactly_once.py" "$w/kafka" 15 ;;
     kafka-avro)
       bash "$here/kafka/server.sh" install "$w/kafka"
       bash "$here/schema-registry/server.sh" install "$w/registry"

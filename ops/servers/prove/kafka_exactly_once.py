@@ -3,6 +3,7 @@ broker is killed under it, a second node takes its place; then a foreign consume
 must see every event id exactly once, in an order that folds to the canonical chain.
 
 usage: kafka_exactly_once.py WORKDIR [KILLS]    (WORKDIR is that of ../kafka/server.sh; 60 kills by default)
+SPLIT_BYTES=300 in the environment: rows that are longer go in pieces, and each piece is there once, in order.
 """
 import collections
 import json
@@ -22,6 +23,7 @@ TABLES = ["blocks", "transactions", "logs", "withdrawals", "chain_events", "veri
 STEPS = ["forward.intent", "kafka.sent", "kafka.delivered", "kafka.committed", "forward.exported"]
 servers = pathlib.Path(__file__).resolve().parents[1]
 kills = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+split_bytes = int(os.environ.get("SPLIT_BYTES", 0))
 seed = int(os.environ.get("SEED", time.time()))
 rng = random.Random(seed)
 
@@ -31,6 +33,7 @@ def broker(action):
 
 
 def config_of(folder, name, url, prefix):
+    split = f"split_bytes = {split_bytes}\n" if split_bytes else ""
     return configure(folder, url, f"""[[exporter]]
 name = "{name}"
 kind = "kafka"
@@ -38,7 +41,7 @@ brokers = ["{BROKER}"]
 prefix = "{prefix}"
 exactly_once = true
 delivery_timeout_secs = 10
-""")
+{split}""")
 
 
 def main():
@@ -82,7 +85,7 @@ def main():
             time.sleep(0.3 + rng.random() * 1.5)
             appliance.kill()
         places[step] += 1
-    print("killed:", dict(places))
+    print("killed:", dict(places), f"pieces of {split_bytes} bytes" if split_bytes else "")
 
     appliance = Appliance(folder, "--config", config)
     state = lambda node: node.get("/v1/exporters")[1]["exporters"][0]
@@ -115,10 +118,30 @@ def main():
     print("OK")
 
 
+def whole(table, records):
+    """The rows that the pieces make: one after the other, none missing, none twice."""
+    rows, pieces, split = [], [], 0
+    for key, headers, value in records:
+        at, count = map(int, headers.get("part", "1/1").split("/"))
+        same = not pieces or pieces[0][1]["event_id"] == headers["event_id"]
+        assert same and at == len(pieces) + 1, f"{table}: piece {at}/{count} after {len(pieces)} of {headers}"
+        assert not split_bytes or len(value) <= split_bytes, f"{table}: {len(value)} bytes in one record"
+        pieces.append((key, headers, value))
+        if at == count:
+            split += count > 1
+            rows.append((key, headers, b"".join(value for _, _, value in pieces)))
+            json.loads(rows[-1][2])
+            pieces = []
+    assert not pieces, f"{table}: the last row lacks pieces"
+    if split_bytes:
+        print(f"{table}: {split} of {len(rows)} rows in pieces")
+    return rows
+
+
 def check(prefix):
     """Every event id is there once; the events of one log fold to what stands."""
     for table in TABLES:
-        records = read_committed(f"{prefix}devnet.{table}")
+        records = whole(table, read_committed(f"{prefix}devnet.{table}"))
         ids = collections.Counter(headers["event_id"] for _, headers, _ in records)
         twice = {event: count for event, count in ids.items() if count > 1}
         assert not twice, f"{table}: {len(twice)} event ids are there more than once: {list(twice.items())[:5]}"
