@@ -96,17 +96,26 @@ impl Index {
     /// Indexes blocks of the log, and remembers that everything up to `upto` is indexed.
     pub fn insert(&self, blocks: &[(Lsn, &Block)], upto: Lsn) -> Result<(), IndexError> {
         let mut batch = self.database.batch();
+        let (mut transactions, mut touches) = (Vec::new(), Vec::new());
         for (lsn, block) in blocks {
             let header = &block.header;
             batch.insert(&self.blocks, header.hash.0, lsn.0.to_be_bytes());
             batch.insert(&self.numbers, header.number.to_be_bytes(), lsn.0.to_be_bytes());
             for (at, transaction) in block.transactions.iter().enumerate() {
                 let place = Place { lsn: *lsn, at: at as u32 }.to_bytes();
-                batch.insert(&self.transactions, transaction.hash.0, place);
-                for touch in Touch::of(block, at) {
-                    batch.insert(&self.addresses, touch.key(), lsn.0.to_be_bytes());
-                }
+                transactions.push((transaction.hash.0, place));
+                touches.extend(Touch::of(block, at).map(|touch| (touch.key(), *lsn)));
             }
+        }
+        // In order of their keys the engine finds each one's place near that of the last. Of equal
+        // keys the latest comes last, and holds.
+        transactions.sort_unstable();
+        touches.sort_unstable();
+        for (hash, place) in transactions {
+            batch.insert(&self.transactions, hash, place);
+        }
+        for (key, lsn) in touches {
+            batch.insert(&self.addresses, key, lsn.0.to_be_bytes());
         }
         batch.insert(&self.facts, INDEXED, upto.0.to_be_bytes());
         batch.commit().map_err(self.failed())?;

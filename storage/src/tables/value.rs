@@ -162,8 +162,12 @@ impl Value for &Bytes {
         DataType::Binary
     }
     fn array(values: impl ExactSizeIterator<Item = Self>) -> ArrayRef {
-        let mut builder = BinaryBuilder::new();
-        values.for_each(|value| builder.append_value(value));
+        let values: Vec<&Bytes> = values.collect();
+        let bytes = values.iter().map(|value| value.len()).sum();
+        let mut builder = BinaryBuilder::with_capacity(values.len(), bytes);
+        for value in values {
+            builder.append_value(value);
+        }
         Arc::new(builder.finish())
     }
     fn read(_: &dyn Array, _: usize) -> Option<Self> {

@@ -1,8 +1,10 @@
 //! One event as a checksummed frame. Bytes: `storage/README.md`.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy_primitives::B256;
+use zstd::bulk::Compressor;
 
 use crate::codec::{self, DecodeError};
 use crate::model::{
@@ -20,6 +22,11 @@ const FORGOTTEN: u8 = 2;
 const ZSTD_LEVEL: i32 = 1;
 /// No block is larger; a length above it is damage.
 const PAYLOAD_BYTES_MAX: u32 = 1 << 30;
+
+/// Compressors at rest: making one takes as long as a small block.
+static COMPRESSORS: Mutex<Vec<Compressor<'static>>> = Mutex::new(Vec::new());
+/// As many are kept.
+const COMPRESSORS_MAX: usize = 8;
 
 /// An event ready to be written: compressed by whoever made it, numbered by the writer.
 #[derive(Clone, Debug)]
@@ -51,6 +58,18 @@ pub(super) struct FrameHead {
     compression: u8,
     raw_bytes: u32,
     checksum: u32,
+}
+
+fn compress(raw: &[u8]) -> io::Result<Vec<u8>> {
+    let resting = || COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = resting().pop();
+    let mut compressor = found.map_or_else(|| Compressor::new(ZSTD_LEVEL), Ok)?;
+    let packed = compressor.compress(raw);
+    let mut resting = resting();
+    if resting.len() < COMPRESSORS_MAX {
+        resting.push(compressor);
+    }
+    packed
 }
 
 impl Record {
@@ -85,10 +104,10 @@ impl Record {
     }
 
     fn applied(block: &Arc<Block>) -> Record {
-        let mut raw = Vec::with_capacity(64 << 10);
+        let mut raw = Vec::with_capacity(256 << 10);
         let version = codec::encode_block(block, &mut raw);
         let raw_bytes = raw.len() as u32;
-        let packed = zstd::bulk::compress(&raw, ZSTD_LEVEL).ok();
+        let packed = compress(&raw).ok();
         let (compression, payload) = match packed.filter(|packed| packed.len() < raw.len()) {
             Some(packed) => (ZSTD, packed),
             None => (RAW, raw),
