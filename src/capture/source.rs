@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use headwater_storage::model::{Block, BlockRef, Origin, Provider, Verified};
 
 use crate::clock;
-use crate::rpc::{Asked, Call, Cause, Endpoint, Pool, Purpose, RpcError, Turn, Wanted};
+use crate::rpc::{Asked, Call, Cause, Endpoint, Place, Pool, Purpose, RpcError, Turn, Wanted};
 use crate::telemetry::metrics;
 
 use super::assemble::Body;
@@ -327,47 +327,57 @@ impl Source {
         let purpose = if wish.is_question { Purpose::Head } else { self.purpose };
         let mut turn = self.pool.turn(purpose, Wanted::Block);
         let (mut known, mut last) = (None, None);
-        if let Some([body, receipts]) = turn.split() {
-            match fetch_from_two(&body.endpoint, &receipts.endpoint, wish).await {
-                Ok(fetched) => return Ok(fetched),
-                Err(failed) => {
-                    for endpoint in [&body.endpoint, &receipts.endpoint] {
-                        if endpoint.name() == failed.error.provider {
-                            self.note(endpoint, wish.number, &failed.error);
-                        }
-                    }
-                    (known, last) = keep(failed, None, &mut turn);
-                }
-            }
-        }
-        while let Some(asked) = turn.next().await {
-            let hedge_after = asked.endpoint.usual_time().mul_f64(HEDGE_AFTER).max(HEDGE_MIN);
-            let mut first = std::pin::pin!(self.attempt(asked, wish, known.clone()));
-            let in_time = tokio::time::timeout(hedge_after, first.as_mut()).await;
-            let second = match in_time {
-                Ok(_) => None,
-                Err(_) if purpose == Purpose::History || wish.is_question => None,
-                Err(_) => turn.hedge(),
-            };
-            let result = match (in_time, second) {
-                (Ok(result), _) => result,
-                (Err(_), None) => first.await,
-                (Err(_), Some(second)) => {
-                    metrics::hedged(self.pool.chain());
-                    let second = std::pin::pin!(self.attempt(second, wish, known.clone()));
-                    futures::future::select_ok([first, second]).await.map(|(block, _)| block)
-                }
+        while let Some(place) = turn.place().await {
+            let result = match place {
+                Place::Whole(asked) => self.hedged(&mut turn, asked, wish, known.clone()).await,
+                Place::Parts(two) => self.both(two, wish).await,
             };
             match result {
                 Ok(fetched) => return Ok(fetched),
                 Err(failed) if failed.is_answer_to(wish) => return Err(failed),
                 Err(failed) => {
-                    (known, last) = keep(failed, known, &mut turn);
+                    turn.failed(&failed.error);
+                    // Which of two forks it is is for the next one to say.
+                    let is_moved = failed.error.cause == Cause::Moved;
+                    known = failed.known.or(known).filter(|_| !is_moved);
+                    turn.wants(if known.is_some() { Wanted::Receipts } else { Wanted::Block });
+                    last = Some(failed.error);
                 }
             }
         }
         let error = last.unwrap_or_else(|| turn.nobody());
         Err(Failed { error, known })
+    }
+
+    /// Asks one provider, and for the head a second one when the first takes long.
+    async fn hedged(
+        &self,
+        turn: &mut Turn<'_>,
+        asked: Asked,
+        wish: Wish,
+        known: Option<Box<Body>>,
+    ) -> Result<Fetched, Failed> {
+        let hedge_after = asked.endpoint.usual_time().mul_f64(HEDGE_AFTER).max(HEDGE_MIN);
+        let mut first = std::pin::pin!(self.attempt(asked, wish, known.clone()));
+        if let Ok(result) = tokio::time::timeout(hedge_after, first.as_mut()).await {
+            return result;
+        }
+        let second = if wish.is_question { None } else { turn.hedge() };
+        let Some(second) = second else { return first.await };
+        metrics::hedged(self.pool.chain());
+        let second = std::pin::pin!(self.attempt(second, wish, known));
+        futures::future::select_ok([first, second]).await.map(|(block, _)| block)
+    }
+
+    /// Asks one provider for the block and another for its receipts.
+    async fn both(&self, two: [Asked; 2], wish: Wish) -> Result<Fetched, Failed> {
+        let [body, receipts] = two.each_ref().map(|asked| &asked.endpoint);
+        let result = fetch_from_two(body, receipts, wish).await;
+        if let Err(Failed { error, .. }) = &result {
+            let failed = if body.name() == error.provider { body } else { receipts };
+            self.note(failed, wish.number, error);
+        }
+        result
     }
 
     /// Asks one provider, and remembers how that went.
@@ -399,18 +409,4 @@ impl Source {
             );
         }
     }
-}
-
-/// What is known of a block after a failure, and the failure.
-fn keep(
-    failed: Failed,
-    known: Option<Box<Body>>,
-    turn: &mut Turn<'_>,
-) -> (Option<Box<Body>>, Option<RpcError>) {
-    turn.failed(&failed.error);
-    // Which of two forks it is is for the next one to say.
-    let is_moved = failed.error.cause == Cause::Moved;
-    let known = failed.known.or(known).filter(|_| !is_moved);
-    turn.wants(if known.is_some() { Wanted::Receipts } else { Wanted::Block });
-    (known, Some(failed.error))
 }

@@ -20,7 +20,7 @@ pub use envelope::{BatchReply, Reply, parse_batch, parse_single};
 pub use error::{Cause, RpcError, cause_of};
 pub use key::{CostTable, Key, Keyring, KeyringError, MeterStatus, Preset, Unit, Window};
 pub use plan::{Plan, ProviderPlan};
-pub use pool::{Asked, Pool, PoolError, Turn};
+pub use pool::{Asked, Place, Pool, PoolError, Turn};
 pub use router::Purpose;
 pub use subscribe::{Feed, Heads, Subscription};
 pub use wanted::{DEBUG_TRACE_BLOCK, TRACE_BLOCK, Wanted};

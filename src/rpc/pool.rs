@@ -58,6 +58,14 @@ pub struct Asked {
     _pass: Pass,
 }
 
+/// Who gives a block.
+pub enum Place {
+    /// One gives all of it.
+    Whole(Asked),
+    /// One gives the block, another its receipts.
+    Parts([Asked; 2]),
+}
+
 /// Why a pool cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
@@ -246,6 +254,19 @@ impl Pool {
 impl Turn<'_> {
     /// The next to ask; waits for a place where all are in use. `None`: nobody is left.
     pub async fn next(&mut self) -> Option<Asked> {
+        self.wait_for(|turn| turn.look(None)).await
+    }
+
+    /// The same, for a block of which history may take the receipts from another.
+    pub async fn place(&mut self) -> Option<Place> {
+        let find = |turn: &mut Turn<'_>| match turn.split() {
+            Some(parts) => Ok(Place::Parts(parts)),
+            None => turn.look(None).map(Place::Whole),
+        };
+        self.wait_for(find).await
+    }
+
+    async fn wait_for<T>(&mut self, find: impl Fn(&mut Self) -> Result<T, Choice>) -> Option<T> {
         if !self.tried.is_empty() {
             let jitter = Jitter::up_to(RETRY_JITTER);
             self.pool.inner.retries.until_ready_with_jitter(jitter).await;
@@ -254,8 +275,8 @@ impl Turn<'_> {
         loop {
             let mut freed = std::pin::pin!(self.pool.inner.freed.notified());
             freed.as_mut().enable();
-            match self.look(None) {
-                Ok(asked) => return Some(asked),
+            match find(self) {
+                Ok(found) => return Some(found),
                 Err(Choice::Wait | Choice::Ask(_)) => {}
                 Err(choice @ (Choice::Nobody | Choice::Kept)) => {
                     self.was_kept = choice == Choice::Kept;
@@ -272,13 +293,18 @@ impl Turn<'_> {
     /// Another one beside those that were asked already, if that costs nobody's quota.
     pub fn hedge(&mut self) -> Option<Asked> {
         let needs = self.pool.needs();
-        self.look(Some(needs)).ok()
+        match self.purpose {
+            Purpose::Head => self.look(Some(needs)).ok(),
+            // It is in no hurry.
+            Purpose::History => None,
+        }
     }
 
     /// One for the block and another for its receipts, where history gets them cheaper so.
-    pub fn split(&self) -> Option<[Asked; 2]> {
+    fn split(&self) -> Option<[Asked; 2]> {
         let endpoints = &self.pool.inner.endpoints;
-        if self.purpose == Purpose::Head || endpoints.len() < 2 {
+        let is_first = self.tried.is_empty() && self.wanted == Wanted::Block;
+        if self.purpose == Purpose::Head || endpoints.len() < 2 || !is_first {
             return None;
         }
         let facts = |wanted| -> Vec<Facts> {

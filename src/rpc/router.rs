@@ -15,6 +15,8 @@ const NEARLY_SPENT: f64 = 0.02;
 /// A block comes from two endpoints where that costs no more than this part of what one takes: it
 /// is one request more.
 const SPLIT_BELOW: f64 = 0.9;
+/// History waits for a place rather than to pay more than so many times what it costs there.
+const DEAR: f64 = 5.0;
 
 /// What an endpoint did lately: the circuit breaker's memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -161,10 +163,13 @@ pub(super) fn choose(purpose: Purpose, needs: Needs, endpoints: &[Facts]) -> Cho
             return Choice::Wait;
         }
     }
+    let has_spare = |facts: &Facts| spare(facts) >= 1.0;
+    let well = awake().filter(|(_, facts)| facts.failures == 0 && has_spare(facts));
+    let dear = DEAR * well.map(|(_, facts)| facts.cost).fold(f64::INFINITY, f64::min);
     // Heads go before.
     let is_open = |facts: &Facts| {
-        let is_passed = purpose == Purpose::History && facts.is_awaited;
-        free(facts) > 0 && spare(facts) >= 1.0 && !is_passed
+        let is_left = purpose == Purpose::History && (facts.is_awaited || facts.cost > dear);
+        free(facts) > 0 && has_spare(facts) && !is_left
     };
     // Numbers in order of weight; the smallest wins, and among equals the first in the
     // configuration.
@@ -260,6 +265,13 @@ mod tests {
         assert_eq!(choose(Purpose::Head, HEAD, &all), Choice::Ask(0));
         assert_eq!(choose(Purpose::History, HEAD, &all), Choice::Ask(1));
         assert_eq!(choose(Purpose::History, NO_HEAD, &[cheap, plain()]), Choice::Ask(1));
+        let busy = |facts| Facts { free: 0, inside: 1, ..facts };
+        assert_eq!(choose(Purpose::History, NO_HEAD, &[fast, busy(cheap)]), Choice::Wait);
+        assert_eq!(choose(Purpose::History, NO_HEAD, &[fast, busy(plain())]), Choice::Wait);
+        let broken = Facts { failures: 1, ..busy(cheap) };
+        assert_eq!(choose(Purpose::History, NO_HEAD, &[fast, broken]), Choice::Ask(0));
+        let much = Facts { cost: 4e-5, ..fast };
+        assert_eq!(choose(Purpose::History, NO_HEAD, &[much, busy(cheap)]), Choice::Ask(0));
     }
 
     #[test]
