@@ -295,10 +295,7 @@ impl Node {
             for node in &self.chains {
                 node.set_gauges();
             }
-            for export in &self.exporters {
-                let (chain, lag) = (export.station().chain.name(), export.view().lag);
-                metrics::set_export(metrics::EXPORT_LAG, export.name(), chain, lag);
-            }
+            self.exporters.iter().for_each(Export::set_lag);
             let space = self.space_view();
             metrics::set(metrics::DISK_FREE, space.free_bytes);
             metrics::set(metrics::DISK_FULL, space.seconds_until_full.unwrap_or(u64::MAX >> 12));

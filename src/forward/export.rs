@@ -9,6 +9,7 @@ use headwater_storage::store::StoreError;
 use serde_json::Value;
 
 use crate::supervisor::on_cpu;
+use crate::telemetry::metrics;
 
 use super::order::{Order, Orders, Unparked};
 use super::parked::lsn_of;
@@ -82,6 +83,15 @@ impl Export {
                 ExportView { lag: runner.blocks_behind(Lsn(view.exported_lsn)), ..view }
             }
         }
+    }
+
+    /// Sets the gauge of its lag: a lake's is counted in blocks.
+    pub fn set_lag(&self) {
+        let gauge = match &self.forwarder {
+            Forwarder::Events(_) => metrics::EXPORT_LAG,
+            Forwarder::Parts(_) => metrics::EXPORT_LAG_BLOCKS,
+        };
+        metrics::set_export(gauge, self.name(), self.station().chain.name(), self.view().lag);
     }
 
     /// Tells it what to do; `None` when it is busy with other orders.

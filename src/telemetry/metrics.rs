@@ -24,6 +24,8 @@ pub const SEALED_LSN: &str = "headwater_sealed_lsn";
 pub const EXPORTED_LSN: &str = "headwater_exported_lsn";
 /// Records that a sink does not hold yet: gauge by exporter and chain.
 pub const EXPORT_LAG: &str = "headwater_export_lag_records";
+/// Blocks that a lake does not hold yet: gauge by exporter and chain.
+pub const EXPORT_LAG_BLOCKS: &str = "headwater_export_lag_blocks";
 /// Records that an exporter could not be given, because damage or retention took their rows before
 /// it came to them: by exporter and chain.
 pub const EXPORT_LEFT_OUT: &str = "headwater_export_left_out_records_total";

@@ -141,6 +141,12 @@ async fn a_lake_has_every_sealed_block_once_over_kills_and_reorgs() {
     }
     let appliance = Appliance::start(&config).await;
     holds_the_chain(&appliance, folder.path(), 99).await;
+    until("its gauge, which counts blocks", async || {
+        let (_, metrics) = appliance.text("/metrics").await;
+        assert!(!metrics.contains("headwater_export_lag_records{"), "{metrics}");
+        metrics.contains("headwater_export_lag_blocks{").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
