@@ -80,7 +80,7 @@ impl Plan {
     fn take(&self, part: usize, blocks: f64, left: &mut [f64]) -> bool {
         let costs = self.providers.iter().map(|provider| provider.parts.get(part).copied());
         let open = left.iter_mut().zip(costs).filter_map(|(left, cost)| {
-            let units = cost.flatten()? as f64 * blocks;
+            let units = cost.flatten()?.max(1) as f64 * blocks;
             (units <= *left).then_some((units, left))
         });
         let price = |(units, left): &(f64, &mut f64)| units / left.max(f64::MIN_POSITIVE);
@@ -161,7 +161,7 @@ impl std::fmt::Display for ProviderPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::{Keyring, Preset, ProviderConfig};
+    use crate::rpc::{Keyring, Limits, Preset, ProviderConfig};
 
     fn plan_of(presets: &[(&str, Preset)], wanted: &[Wanted]) -> Plan {
         let provider = |(name, preset): &(&str, Preset)| {
@@ -202,6 +202,21 @@ mod tests {
         let presets = [("infura", Preset::Infura), ("alchemy", Preset::Alchemy)];
         let traced = plan_of(&presets, &traced).history_per_day().unwrap();
         assert!((18_000.0..43_600.0).contains(&traced), "{traced}");
+    }
+
+    #[test]
+    fn what_costs_nothing_ends_all_the_same() {
+        let provider = |name: &str| {
+            let free = ["eth_getBlockByNumber", "eth_getBlockReceipts"].map(|m| (m.to_owned(), 0));
+            let limits = Limits { per_day: Some(1_000), ..Limits::default() };
+            let config = ProviderConfig::plain(name, "http://127.0.0.1:1");
+            ProviderConfig { limits, costs: free.into(), ..config }
+        };
+        let name = "ethereum".parse().unwrap();
+        let keyring = Keyring::new(None, crate::secrets::Secrets::default());
+        let pool = Pool::new(&name, &[provider("a"), provider("b")], &keyring).unwrap();
+        let plan = Plan::of(&pool, &[Wanted::Block]);
+        assert_eq!(plan.history_per_day().map(f64::round), Some(1_000.0));
     }
 
     #[test]

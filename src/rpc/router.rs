@@ -97,8 +97,8 @@ pub(super) struct Facts {
     pub(super) free: usize,
     /// Workers inside.
     pub(super) inside: usize,
-    /// Seconds that what is left there has to last, of which the wish takes the quota: it rises
-    /// as the quota goes down, and falls towards its reset.
+    /// Seconds in which what is left of the quota, spread until its reset, comes to what the wish
+    /// takes: it rises as the quota goes down, and falls towards the reset.
     pub(super) cost: f64,
     /// How often the wish can still be fulfilled there before the quota resets.
     pub(super) times_left: f64,

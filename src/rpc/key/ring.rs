@@ -291,7 +291,8 @@ impl Key {
         Ok(())
     }
 
-    /// What calls take, in seconds that the rest of the quota has to last; 0 without a quota.
+    /// Seconds in which what is left of the quota, spread until its reset, comes to what calls
+    /// take; 0 without a quota.
     pub(in crate::rpc) fn price<'a>(&self, methods: impl Iterator<Item = &'a str>) -> f64 {
         let Some(((_, window), left)) = self.quota().zip(self.meter.left()) else { return 0.0 };
         let units = self.costs.of_calls(methods).quota as f64;
