@@ -243,3 +243,45 @@ async fn a_history_takes_each_part_of_a_block_where_it_is_cheapest() {
     let used = ask(&["providers"]);
     assert!(!used.contains("failed"), "{used}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_one_of_two_providers_lacks_comes_from_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(200).unwrap();
+    let (bodies, first) = chain.provider().await;
+    let (receipts, second) = chain.provider().await;
+    first.set_faults(Faults { null: 100, ..Faults::default() });
+    second.set_faults(Faults { null: 100, ..Faults::default() });
+    let path = config(folder.path(), &[], "");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    let (cheap, dear) = (1, 1_000);
+    for (name, url, body, receipts) in
+        [("bodies", bodies, cheap, dear), ("receipts", receipts, dear, cheap)]
+    {
+        write!(
+            text,
+            "[[chain.provider]]\nname = \"{name}\"\nurl = \"{url}\"\n\
+             limits = {{ per_day = 100000000 }}\n\
+             costs = {{ eth_getBlockByNumber = {body}, eth_getBlockReceipts = {receipts} }}\n"
+        )
+        .unwrap();
+    }
+    std::fs::write(&path, text).unwrap();
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    until("the history", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        (view["captured_blocks"] == 201).then_some(())
+    })
+    .await;
+    appliance.has_the_chain(&chain).await;
+    let (_, view) = appliance.get("/v1/providers").await;
+    let answered = |at: usize, method: &str| {
+        view["providers"][at]["calls"][method]["answered"].as_u64().unwrap_or_default()
+    };
+    let apart = answered(0, "eth_getBlockByNumber") > 2 * answered(0, "eth_getBlockReceipts");
+    assert!(apart, "block and receipts came from two: {view}");
+    let (_, metrics) = appliance.text("/metrics").await;
+    assert!(metrics.contains("cause=\"block_missing\""), "it happened: {metrics}");
+}
