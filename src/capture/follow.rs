@@ -201,8 +201,7 @@ impl Follower {
     async fn go_to(&self, latest: BlockRef, memory: &mut Memory) -> Result<Moved, CaptureError> {
         metrics::set_chain(metrics::HEAD_BLOCK, &self.config.name, latest.number);
         let head = self.chain.with_state(|state| state.head().copied());
-        let is_news = memory.settled != Some(latest);
-        let finalized = if is_news { self.finalized(latest, memory).await? } else { None };
+        let finalized = self.finalized(latest, memory).await?;
         let moved = match head {
             None => {
                 let first = self.first_block(latest, finalized);
@@ -216,7 +215,7 @@ impl Follower {
         };
         self.finalize(finalized).await?;
         let head = self.chain.with_state(|state| state.head().map(|head| head.block));
-        memory.settled = head.filter(|head| *head == latest).or(memory.settled);
+        memory.has_settled |= head == Some(latest);
         if moved == Moved::Yes {
             // There is more: no use in asking for one number.
             memory.streak = STREAK_MAX;
@@ -247,7 +246,12 @@ impl Follower {
             let known = self.chain.with_state(|state| state.hash_at(block.number));
             known.map(|hash| hash == block.hash)
         };
-        Ok(self.source.finalized(at, self.config.confirmations, &is_ours).await?)
+        let answer = self.source.finalized(at, self.config.confirmations, &is_ours).await;
+        // What failed is asked again while the chain rests; new blocks do not wait for it.
+        if answer.is_err() && memory.is_resting {
+            memory.asked_final = None;
+        }
+        Ok(answer?)
     }
 
     /// Where the live lane begins: above what is final, the rest is history.

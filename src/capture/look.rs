@@ -45,8 +45,8 @@ pub(super) struct Memory {
     pub(super) misses: u32,
     /// Blocks in a row that were there at the first question.
     pub(super) streak: u32,
-    /// The head that is here, with all that was final under it.
-    pub(super) settled: Option<BlockRef>,
+    /// Whether everything up to a head has been here once.
+    pub(super) has_settled: bool,
     /// The height at which was asked last what is final.
     pub(super) asked_final: Option<u64>,
     /// How often an announced head was asked for in vain.
@@ -95,7 +95,7 @@ impl Follower {
         let head = self.chain.with_state(|state| state.head().map(|head| head.block));
         let Some(head) = head else { return Look::Everywhere };
         let is_in_vain = memory.misses > 0 && memory.misses.is_multiple_of(MISSES_MAX);
-        if is_in_vain || memory.streak >= STREAK_MAX || memory.settled.is_none() {
+        if is_in_vain || memory.streak >= STREAK_MAX || !memory.has_settled {
             return Look::Everywhere;
         }
         match self.heads.last() {

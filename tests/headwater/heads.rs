@@ -257,6 +257,31 @@ async fn who_calls_another_block_final_is_not_believed() {
     chain.node.reorg(6).unwrap();
     appliance.follows(&chain).await;
     appliance.has_the_chain(&chain).await;
-    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
-    assert!(log.contains("calls a block final that is another than ours"), "{log}");
+    // The liar is asked when it is its turn.
+    until("the lie to be told", async || {
+        let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        log.contains("calls a block final that is another than ours").then_some(())
+    })
+    .await;
+}
+
+/// However the last block was found: by its number, or by asking everybody for the head.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_rests_is_final_up_to_what_its_last_block_made_final() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(small());
+    chain.node.mine(40).unwrap();
+    let (url, _) = chain.provider().await;
+    let appliance = Appliance::start(&config(folder.path(), &[url], "")).await;
+    for round in 0..40 {
+        appliance.follows(&chain).await;
+        until("what is final under the last block", async || {
+            let (_, view) = appliance.get("/v1/chains/devnet").await;
+            (view["finalized"]["number"].as_u64()? == chain.node.finalized()).then_some(())
+        })
+        .await;
+        // At another moment of its questions each time.
+        tokio::time::sleep(Duration::from_millis(round * 13 % 100)).await;
+        chain.node.mine(1).unwrap();
+    }
 }
