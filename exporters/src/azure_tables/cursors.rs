@@ -8,6 +8,7 @@ use crate::Mark;
 
 use super::client::{Client, Request};
 use super::failure::Failure;
+use super::tables::LAYOUT;
 
 /// A cursor as the sink has it; its version is the `ETag`. What is acknowledged is safe.
 pub(super) type Noted = crate::noted::Noted<String>;
@@ -33,6 +34,14 @@ impl Place<'_> {
             answer => answer?,
         };
         let row: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        // The first layout was not numbered.
+        let layout = row.get("layout").and_then(Value::as_u64).unwrap_or(1);
+        if layout != LAYOUT {
+            return Err(Failure::Refused(format!(
+                "the tables were filled in layout {layout}, this version of Headwater writes \
+                 {LAYOUT}: give the exporter another `prefix`, or delete the tables"
+            )));
+        }
         let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
         let number = |name: &str| text(name).parse().unwrap_or(0);
         let mark = Mark {
@@ -59,6 +68,7 @@ impl Place<'_> {
         let body = json!({
             "PartitionKey": chain.as_str(),
             "RowKey": self.exporter,
+            "layout": LAYOUT,
             "lsn@odata.type": "Edm.Int64",
             "lsn": mark.lsn.0.to_string(),
             "generation@odata.type": "Edm.Int64",

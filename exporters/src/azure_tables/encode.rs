@@ -202,6 +202,13 @@ mod tests {
         assert_eq!(of("Blocks").len(), 3, "forks stand side by side");
         assert_eq!(of("Finalized").len(), 1);
         assert!(of("Blocks").iter().all(|entity| entity.get("op").is_none()));
+        for entity in of("TransactionsByAddress") {
+            let key = entity["RowKey"].as_str().unwrap();
+            assert_eq!(entity["PartitionKey"], format!("1-{}", &key[2..3]), "{entity}");
+            let address = &key[..42];
+            let parties = ["from_address", "to_address", "receipt_contract_address"];
+            assert!(parties.iter().any(|party| entity[party] == address), "{entity}");
+        }
     }
 
     #[test]

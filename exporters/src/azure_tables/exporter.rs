@@ -298,9 +298,13 @@ impl Exporter for AzureTables {
                 Err(failure) => return Err(self.failed(failure)),
             }
         }
-        // A table that was deleted, or that a new version fills, gets everything.
-        for chain in self.chains_taken.iter().filter(|_| is_new) {
-            self.cursors().forget(chain).await.map_err(|failure| self.failed(failure))?;
+        for chain in &self.chains_taken {
+            // Refuses tables of another layout.
+            self.cursor(chain).await?;
+            // A table that was deleted, or that a new version fills, gets everything.
+            if is_new {
+                self.cursors().forget(chain).await.map_err(|failure| self.failed(failure))?;
+            }
         }
         let chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (chain, _) in chains.iter().filter(|(_, progress)| progress.is_fenced) {

@@ -75,7 +75,12 @@ impl Service {
     }
 
     /// A request, signed in the other way (`SharedKeyLite`).
-    async fn ask(&self, verb: reqwest::Method, path: &str, query: &str) -> reqwest::Response {
+    async fn ask(
+        &self,
+        verb: reqwest::Method,
+        (path, query): (&str, &str),
+        body: Option<&Value>,
+    ) -> reqwest::Response {
         let date = httpdate::fmt_http_date(now());
         let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(KEY).unwrap()).unwrap();
         mac.update(format!("{date}\n/{ACCOUNT}/{ACCOUNT}/{path}").as_bytes());
@@ -87,12 +92,27 @@ impl Service {
             .header("x-ms-version", "2020-12-06")
             .header("accept", "application/json;odata=nometadata")
             .header("authorization", format!("SharedKeyLite {ACCOUNT}:{signature}"));
+        let asked = match body {
+            Some(body) => asked
+                .header("content-type", "application/json")
+                .header("if-match", "*")
+                .body(body.to_string()),
+            None => asked,
+        };
         asked.send().await.unwrap().error_for_status().unwrap()
     }
 
     async fn delete(&self, table: &str) {
         let path = format!("Tables('{}{table}')", self.prefix);
-        self.ask(reqwest::Method::DELETE, &path, "").await;
+        self.ask(reqwest::Method::DELETE, (&path, ""), None).await;
+    }
+
+    /// The tables with its prefix.
+    async fn tables(&self) -> Vec<String> {
+        let answer = self.ask(reqwest::Method::GET, ("Tables", ""), None).await;
+        let all: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        let names = all["value"].as_array().unwrap().iter().map(|row| text(row, "TableName"));
+        names.filter_map(|name| name.strip_prefix(&self.prefix).map(str::to_owned)).collect()
     }
 
     /// All entities of a table, page by page.
@@ -100,7 +120,7 @@ impl Service {
         let (mut rows, mut next) = (Vec::new(), String::new());
         loop {
             let path = format!("{}{table}()", self.prefix);
-            let answer = self.ask(reqwest::Method::GET, &path, &next).await;
+            let answer = self.ask(reqwest::Method::GET, (&path, &next), None).await;
             let header = |name: &str| {
                 let value = answer.headers().get(format!("x-ms-continuation-{name}"))?;
                 Some(format!("{name}={}", value.to_str().unwrap()))
@@ -268,6 +288,32 @@ async fn a_table_that_is_deleted_is_made_and_filled_again() {
     assert_eq!(exporter.resume(&chain()).await.unwrap(), Held::Nothing);
     exporter.export(&contract::sample_batch(&chain(), Lsn(1))).await.unwrap();
     assert!(!service.rows("Transactions").await.is_empty());
+}
+
+/// Its rows have keys that nobody would look for.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_another_layout_are_refused_until_they_are_gone() {
+    let Some(endpoint) = service() else { return };
+    let service = Service::begin(&endpoint, "layout");
+    let exporter = open(&endpoint, &service.prefix, "");
+    exporter.check().await.unwrap();
+    exporter.resume(&chain()).await.unwrap();
+    exporter.export(&contract::sample_batch(&chain(), Lsn(1))).await.unwrap();
+    let mut cursor = service.rows("Cursors").await.remove(0);
+    // As the first version wrote it.
+    cursor.as_object_mut().unwrap().remove("layout").unwrap();
+    let path = format!("{}Cursors(PartitionKey='test',RowKey='tables')", service.prefix);
+    service.ask(reqwest::Method::PUT, (&path, ""), Some(&cursor)).await;
+    let again = open(&endpoint, &service.prefix, "");
+    let error = again.resume(&chain()).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Stop, "{error}");
+    assert!(error.to_string().contains("another `prefix`, or delete the tables"), "{error}");
+    assert_eq!(again.check().await.unwrap_err().to_string(), error.to_string());
+    for table in service.tables().await {
+        service.delete(&table).await;
+    }
+    again.check().await.unwrap();
+    assert_eq!(again.resume(&chain()).await.unwrap(), Held::Nothing);
 }
 
 #[tokio::test]
