@@ -204,7 +204,7 @@ mod tests {
         assert!(of("Blocks").iter().all(|entity| entity.get("op").is_none()));
         for entity in of("TransactionsByAddress") {
             let key = entity["RowKey"].as_str().unwrap();
-            assert_eq!(entity["PartitionKey"], format!("1-{}", &key[2..3]), "{entity}");
+            assert_eq!(entity["PartitionKey"], format!("1-{}", &key[2..4]), "{entity}");
             let address = &key[..42];
             let parties = ["from_address", "to_address", "receipt_contract_address"];
             assert!(parties.iter().any(|party| entity[party] == address), "{entity}");

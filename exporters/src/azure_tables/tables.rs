@@ -68,7 +68,7 @@ pub(super) const TARGETS: &[Target] = &[
         name: "BlocksByHash",
         source: Table::Blocks,
         ops: CHANGES,
-        keys: |row| by_first_digit(row, "block_hash", false),
+        keys: |row| by_first_byte(row, "block_hash", false),
         columns: Some(&["block_number", "block_timestamp"]),
     },
     Target {
@@ -88,7 +88,7 @@ pub(super) const TARGETS: &[Target] = &[
         name: "TransactionsByHash",
         source: Table::Transactions,
         ops: CHANGES,
-        keys: |row| by_first_digit(row, "transaction_hash", true),
+        keys: |row| by_first_byte(row, "transaction_hash", true),
         columns: Some(&["block_number", "block_hash", "transaction_index"]),
     },
     Target {
@@ -114,7 +114,7 @@ pub(super) const TARGETS: &[Target] = &[
         name: "Contracts",
         source: Table::Transactions,
         ops: CHANGES,
-        keys: |row| by_first_digit(row, "receipt_contract_address", true),
+        keys: |row| by_first_byte(row, "receipt_contract_address", true),
         columns: Some(&[
             "block_number",
             "block_hash",
@@ -127,17 +127,17 @@ pub(super) const TARGETS: &[Target] = &[
     },
 ];
 
-/// 16 partitions by the first digit of a hash or address: entities of one go together, and an
-/// account takes no more than 16 partitions do.
-fn digit_of(row: &Cells<'_>, key: &str) -> String {
-    format!("{}-{}", row.number("chain_id"), key.get(2..3).unwrap_or_default())
+/// 256 partitions by the first byte of a hash or address: entities of one go together, and none of
+/// them has to take everything.
+fn partition_of(row: &Cells<'_>, key: &str) -> String {
+    format!("{}-{}", row.number("chain_id"), key.get(2..4).unwrap_or_default())
 }
 
-fn by_first_digit(row: &Cells<'_>, column: &str, is_in_many: bool) -> Vec<(String, String)> {
+fn by_first_byte(row: &Cells<'_>, column: &str, is_in_many: bool) -> Vec<(String, String)> {
     let Some(hash) = row.hex(column) else { return Vec::new() };
     let block = row.hex("block_hash").filter(|_| is_in_many);
     let rest = block.map_or_else(|| hash.clone(), |block| format!("{hash}-{block}"));
-    vec![(digit_of(row, &hash), rest)]
+    vec![(partition_of(row, &hash), rest)]
 }
 
 /// Numbers from the top down, so that an address's newest come first.
@@ -150,7 +150,7 @@ fn by_address(row: &Cells<'_>) -> Vec<(String, String)> {
     addresses.sort_unstable();
     addresses.dedup();
     let key = |address: String| {
-        (digit_of(row, &address), format!("{address}-{number:016}-{index:06}-{hash}"))
+        (partition_of(row, &address), format!("{address}-{number:016}-{index:06}-{hash}"))
     };
     addresses.into_iter().map(key).collect()
 }

@@ -85,7 +85,7 @@ def check(service, appliance, prefix):
                 wanted[row[name]].add(row["transaction_hash"])
     by_address = service.get_table_client(prefix + "TransactionsByAddress")
     for address in list(wanted)[:50]:
-        found = [row for row in by_address.query_entities(f"PartitionKey eq '1337-{address[2]}' and RowKey ge '{address}-' and RowKey lt '{address}.'") if row["block_hash"] in hashes]
+        found = [row for row in by_address.query_entities(f"PartitionKey eq '1337-{address[2:4]}' and RowKey ge '{address}-' and RowKey lt '{address}.'") if row["block_hash"] in hashes]
         numbers = [plain(row["block_number"]) for row in found]
         assert numbers == sorted(numbers, reverse=True), "the newest come first"
         assert {row["transaction_hash"] for row in found} == wanted[address], f"transactions of {address}"
