@@ -173,6 +173,7 @@ impl Endpoint {
         let health = self.health();
         let found = wanted.methods(self);
         let methods = || found.into_iter().flatten().copied();
+        let (times_claimed, times_claimed_before) = self.key.times_claimed(chain, methods());
         Facts {
             is_resting: health.is_resting(clock::now()) || found.is_none(),
             failures: health.failures,
@@ -182,7 +183,8 @@ impl Endpoint {
             inside: self.key.gate().inside(),
             cost: self.key.price(methods()),
             times_left: self.key.times_left(methods()),
-            times_claimed: self.key.times_claimed(chain, methods()),
+            times_claimed,
+            times_claimed_before,
             is_awaited: self.key.is_awaited(),
             part_left: self.key.part_left(),
         }

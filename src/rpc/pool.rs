@@ -384,7 +384,11 @@ impl Turn<'_> {
     pub fn nobody(&self) -> RpcError {
         let mut error = self.pool.nobody(self.wanted.name());
         if self.was_kept {
-            "what is left of the quotas is kept for the head".clone_into(&mut error.reason);
+            let whose = match self.purpose {
+                Purpose::Head => "heads of other chains, which need less",
+                Purpose::History => "the head",
+            };
+            error.reason = format!("what is left of the quotas is kept for {whose}");
         }
         error
     }
@@ -434,6 +438,7 @@ fn check_url(chain: &ChainName, provider: &ProviderConfig) -> Result<(), PoolErr
 mod tests {
     use super::*;
     use crate::rpc::Limits;
+    use crate::rpc::key::Window;
     use crate::secrets::Secrets;
 
     #[tokio::test]
@@ -441,7 +446,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         std::fs::write(&file, "k1").unwrap();
-        let limits = Limits { per_month: Some(400), ..Limits::default() };
+        let limits = Limits { per_day: Some(400), day: Window::RollingDay, ..Limits::default() };
         let provider = ProviderConfig {
             keys: vec![format!("file:{}", file.display())],
             limits,
@@ -471,5 +476,14 @@ mod tests {
         assert_eq!(ask(&old, Purpose::Head), Ok(()));
         new.follow(Duration::from_secs(100_000));
         assert_eq!(ask(&old, Purpose::History), Ok(()));
+
+        // A head every second takes nothing of what one every 1,000 s needs for a day.
+        old.follow(Duration::from_secs(1));
+        new.follow(Duration::from_secs(1_000));
+        assert_eq!(ask(&old, Purpose::Head), Ok(()));
+        let calls = std::iter::repeat_n("eth_blockNumber", 230);
+        old.endpoints()[0].key().spend(calls).await.unwrap();
+        assert_eq!(ask(&old, Purpose::Head), Err(Choice::Kept));
+        assert_eq!(ask(&new, Purpose::Head), Ok(()));
     }
 }

@@ -104,6 +104,8 @@ pub(super) struct Facts {
     pub(super) times_left: f64,
     /// How often the heads of other chains could fulfil it with what they need until then.
     pub(super) times_claimed: f64,
+    /// The same of those that need less than this chain's head, and so go before it.
+    pub(super) times_claimed_before: f64,
     /// Whether a head, of any chain, waits for a place there.
     pub(super) is_awaited: bool,
     /// The part of the quota that is left, of 1.
@@ -128,7 +130,7 @@ pub(super) enum Choice {
     Wait,
     /// Everybody rests or has nothing left.
     Nobody,
-    /// What is left is for the head.
+    /// What is left is for the head, or for heads of other chains.
     Kept,
 }
 
@@ -148,9 +150,14 @@ pub(super) fn choose(purpose: Purpose, needs: Needs, endpoints: &[Facts]) -> Cho
         return Choice::Nobody;
     }
     let spare = |facts: &Facts| match purpose {
-        Purpose::Head => f64::INFINITY,
+        // A fast chain would leave nothing to a slow one.
+        Purpose::Head => facts.times_left - facts.times_claimed_before,
         Purpose::History => facts.times_left - facts.times_claimed,
     };
+    let has_spare = |facts: &Facts| spare(facts) >= 1.0;
+    if !awake().any(|(_, facts)| has_spare(facts)) {
+        return Choice::Kept;
+    }
     if purpose == Purpose::History {
         let times: f64 = awake().map(|(_, facts)| spare(facts).max(0.0)).sum();
         if times - 1.0 < needs.blocks {
@@ -163,7 +170,6 @@ pub(super) fn choose(purpose: Purpose, needs: Needs, endpoints: &[Facts]) -> Cho
             return Choice::Wait;
         }
     }
-    let has_spare = |facts: &Facts| spare(facts) >= 1.0;
     let well = awake().filter(|(_, facts)| facts.failures == 0 && has_spare(facts));
     let dear = DEAR * well.map(|(_, facts)| facts.cost).fold(f64::INFINITY, f64::min);
     // Heads go before.
@@ -226,6 +232,7 @@ mod tests {
             cost: 0.0,
             times_left: f64::INFINITY,
             times_claimed: 0.0,
+            times_claimed_before: 0.0,
             is_awaited: false,
             part_left: 1.0,
         }
@@ -340,6 +347,18 @@ mod tests {
         assert_eq!(choose(Purpose::History, NO_HEAD, &[key]), Choice::Kept);
         assert_eq!(choose(Purpose::Head, NO_HEAD, &[key]), Choice::Ask(0));
         assert_eq!(choose(Purpose::History, NO_HEAD, &[key, plain()]), Choice::Ask(1));
+    }
+
+    #[test]
+    fn a_head_that_needs_much_leaves_others_what_they_need() {
+        let key = Facts { times_left: 50.0, times_claimed_before: 49.0, ..metered(0.5, 1e-4) };
+        assert_eq!(choose(Purpose::Head, HEAD, &[key]), Choice::Ask(0));
+        let key = Facts { times_left: 49.9, ..key };
+        assert_eq!(choose(Purpose::Head, HEAD, &[key]), Choice::Kept);
+        let dear = Facts { latency_secs: 3.0, ..metered(0.5, 1e-4) };
+        assert_eq!(choose(Purpose::Head, HEAD, &[key, dear]), Choice::Ask(1));
+        let own = Facts { times_claimed_before: 49.0, ..plain() };
+        assert_eq!(choose(Purpose::Head, HEAD, &[own]), Choice::Ask(0), "it has no quota");
     }
 
     #[test]

@@ -317,16 +317,20 @@ impl Key {
         claims.insert(chain.clone(), units_per_second);
     }
 
-    /// How often calls could be made of what the heads of other chains need until the quota resets.
+    /// How often calls could be made of what the heads of other chains need until the quota resets:
+    /// of all of them, and of those that need less of it than this chain's.
     pub(in crate::rpc) fn times_claimed<'a>(
         &self,
         chain: &ChainName,
         methods: impl Iterator<Item = &'a str>,
-    ) -> f64 {
+    ) -> (f64, f64) {
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = claims.iter().filter(|(of, _)| *of != chain);
-        let units = others.map(|(_, units)| units).sum::<f64>() * self.resets_in() as f64;
-        units / self.costs.of_calls(methods).quota.max(1) as f64
+        // One that needs nothing of it has another provider.
+        let own = claims.get(chain).map(|own| if *own > 0.0 { *own } else { f64::INFINITY });
+        let others = || claims.iter().filter(|(of, _)| *of != chain).map(|(_, units)| *units);
+        let less = others().filter(|units| own.is_some_and(|own| *units < own));
+        let times = self.resets_in() as f64 / self.costs.of_calls(methods).quota.max(1) as f64;
+        (others().sum::<f64>() * times, less.sum::<f64>() * times)
     }
 
     /// Whether a head, of any chain, waits for a place.
