@@ -85,13 +85,19 @@ pub(super) async fn fetch_from_two(
     wish: Wish,
 ) -> Result<Fetched, Failed> {
     let (body, receipts) = tokio::join!(body(of_body, wish), block_receipts(of_receipts, wish));
-    let (body, (receipts, answered)) = match (body?, receipts) {
-        (body, Ok(receipts)) => (body, receipts),
-        (body, Err(error)) => {
-            if error.cause == Cause::MethodMissing {
-                of_receipts.lacks_block_receipts();
+    let lacks_method = |error: &RpcError| error.cause == Cause::MethodMissing;
+    if receipts.as_ref().is_err_and(lacks_method) {
+        of_receipts.lacks_block_receipts();
+    }
+    let (body, (receipts, answered)) = match (body, receipts) {
+        (Ok(body), Ok(receipts)) => (body, receipts),
+        (Ok(body), Err(error)) => return Err(Failed::of(error, body)),
+        (Err(error), receipts) => {
+            // The caller hears of one failure.
+            if let Err(error) = receipts {
+                of_receipts.failed(&error);
             }
-            return Err(Failed::of(error, body));
+            return Err(error.into());
         }
     };
     let endpoint = of_receipts.clone();
