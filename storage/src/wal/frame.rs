@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy_primitives::B256;
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::codec::{self, DecodeError};
 use crate::model::{
@@ -23,10 +23,39 @@ const ZSTD_LEVEL: i32 = 1;
 /// No block is larger; a length above it is damage.
 const PAYLOAD_BYTES_MAX: u32 = 1 << 30;
 
-/// Compressors at rest: making them anew was a third of what compressing took.
-static COMPRESSORS: Mutex<Vec<Compressor<'static>>> = Mutex::new(Vec::new());
-/// As many are kept.
-const COMPRESSORS_MAX: usize = 8;
+/// What zstd works with, at rest: making it anew was a third of what compressing took.
+static COMPRESSORS: Resting<Compressor<'static>> = Resting(Mutex::new(Vec::new()));
+static DECOMPRESSORS: Resting<Decompressor<'static>> = Resting(Mutex::new(Vec::new()));
+/// As many of each are kept.
+const RESTING_MAX: usize = 8;
+
+struct Resting<T>(Mutex<Vec<T>>);
+
+impl<T> Resting<T> {
+    fn with(
+        &self,
+        make: impl FnOnce() -> io::Result<T>,
+        work: impl FnOnce(&mut T) -> io::Result<Vec<u8>>,
+    ) -> io::Result<Vec<u8>> {
+        let resting = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = resting().pop();
+        let mut one = found.map_or_else(make, Ok)?;
+        let done = work(&mut one);
+        let mut resting = resting();
+        if resting.len() < RESTING_MAX {
+            resting.push(one);
+        }
+        done
+    }
+}
+
+fn compress(raw: &[u8]) -> io::Result<Vec<u8>> {
+    COMPRESSORS.with(|| Compressor::new(ZSTD_LEVEL), |one| one.compress(raw))
+}
+
+fn decompress(packed: &[u8], raw_bytes: usize) -> io::Result<Vec<u8>> {
+    DECOMPRESSORS.with(Decompressor::new, |one| one.decompress(packed, raw_bytes))
+}
 
 /// An event ready to be written: compressed by whoever made it, numbered by the writer.
 #[derive(Clone, Debug)]
@@ -58,18 +87,6 @@ pub(super) struct FrameHead {
     compression: u8,
     raw_bytes: u32,
     checksum: u32,
-}
-
-fn compress(raw: &[u8]) -> io::Result<Vec<u8>> {
-    let resting = || COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = resting().pop();
-    let mut compressor = found.map_or_else(|| Compressor::new(ZSTD_LEVEL), Ok)?;
-    let packed = compressor.compress(raw);
-    let mut resting = resting();
-    if resting.len() < COMPRESSORS_MAX {
-        resting.push(compressor);
-    }
-    packed
 }
 
 impl Record {
@@ -318,8 +335,7 @@ impl FrameHead {
             return Ok(None);
         }
         let raw = if self.compression == ZSTD {
-            zstd::bulk::decompress(&payload, self.raw_bytes as usize)
-                .map_err(|_| BlockError::Compression)?
+            decompress(&payload, self.raw_bytes as usize).map_err(|_| BlockError::Compression)?
         } else {
             payload
         };
