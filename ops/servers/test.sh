@@ -48,6 +48,7 @@ for proof in "$@"; do
         bash "$here/schema-registry/server.sh" stop "$w/registry"
         "$w/py/bin/python" "$here/prove/kafka_avro.py" "$w/kafka" "$w/registry"
         "$w/py/bin/python" "$here/prove/kafka_legacy.py" "$w/kafka" "$w/registry"
+        REGISTRY=$w/registry "$w/py/bin/python" "$here/prove/kafka_exactly_once.py" "$w/kafka" 15
       else
         echo "NOT RUN: the schema registry does not start: $why"
       fi ;;

@@ -4,6 +4,7 @@ must see every event id exactly once, in an order that folds to the canonical ch
 
 usage: kafka_exactly_once.py WORKDIR [KILLS]    (WORKDIR is that of ../kafka/server.sh; 60 kills by default)
 SPLIT_BYTES=300 in the environment: rows that are longer go in pieces, and each piece is there once, in order.
+REGISTRY=WORKDIR, that of ../schema-registry/server.sh: rows and keys are Avro, read by Confluent's deserializer.
 """
 import collections
 import json
@@ -24,6 +25,8 @@ STEPS = ["forward.intent", "kafka.sent", "kafka.delivered", "kafka.committed", "
 servers = pathlib.Path(__file__).resolve().parents[1]
 kills = int(sys.argv[2]) if len(sys.argv) > 2 else 60
 split_bytes = int(os.environ.get("SPLIT_BYTES", 0))
+registry = os.environ.get("REGISTRY")
+registry_url = "http://127.0.0.1:8081/apis/ccompat/v7"
 seed = int(os.environ.get("SEED", time.time()))
 rng = random.Random(seed)
 
@@ -32,8 +35,21 @@ def broker(action):
     subprocess.run(["bash", servers / "kafka/server.sh", action, sys.argv[1]], check=True, stdout=subprocess.DEVNULL)
 
 
+def decoders(topic):
+    """What makes a key and a row of a topic's bytes."""
+    if not registry:
+        return bytes.decode, json.loads
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry.avro import AvroDeserializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+    avro = AvroDeserializer(SchemaRegistryClient({"url": registry_url}))
+    return tuple(lambda data, part=part: avro(data, SerializationContext(topic, part)) for part in (MessageField.KEY, MessageField.VALUE))
+
+
 def config_of(folder, name, url, prefix):
-    split = f"split_bytes = {split_bytes}\n" if split_bytes else ""
+    more = f"split_bytes = {split_bytes}\n" if split_bytes else ""
+    if registry:
+        more += f'format = "avro"\navro_keys = true\nschema_registry = {{ url = "{registry_url}", auto_register = true }}\n'
     return configure(folder, url, f"""[[exporter]]
 name = "{name}"
 kind = "kafka"
@@ -41,13 +57,15 @@ brokers = ["{BROKER}"]
 prefix = "{prefix}"
 exactly_once = true
 delivery_timeout_secs = 10
-{split}""")
+{more}""")
 
 
 def main():
     print(f"seed {seed}, {kills} kills")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="headwater-exactly-"))
     broker("start")
+    if registry:
+        subprocess.run(["bash", servers / "schema-registry/server.sh", "start", registry], check=True, stdout=subprocess.DEVNULL)
     prefix = f"exactly-{int(time.time())}."
     port = free_port()
     Program(folder, "devnet", "devnet", "--listen", f"127.0.0.1:{port}", "--block-time", "50ms", "--finality", "32",
@@ -115,10 +133,12 @@ def main():
     until("the copy to go on", lambda: state(copy)["lag"] < 20, 120)
     appliance.kill()
     copy.terminate()
+    if registry:
+        subprocess.run(["bash", servers / "schema-registry/server.sh", "stop", registry], check=True, stdout=subprocess.DEVNULL)
     print("OK")
 
 
-def whole(table, records):
+def whole(table, records, decode):
     """The rows that the pieces make: one after the other, none missing, none twice."""
     rows, pieces, split = [], [], 0
     for key, headers, value in records:
@@ -130,7 +150,7 @@ def whole(table, records):
         if at == count:
             split += count > 1
             rows.append((key, headers, b"".join(value for _, _, value in pieces)))
-            json.loads(rows[-1][2])
+            decode(rows[-1][2])
             pieces = []
     assert not pieces, f"{table}: the last row lacks pieces"
     if split_bytes:
@@ -141,12 +161,14 @@ def whole(table, records):
 def check(prefix):
     """Every event id is there once; the events of one log fold to what stands."""
     for table in TABLES:
-        records = whole(table, read_committed(f"{prefix}devnet.{table}"))
+        topic = f"{prefix}devnet.{table}"
+        key, decode = decoders(topic)
+        records = whole(table, read_committed(topic, key), decode)
         ids = collections.Counter(headers["event_id"] for _, headers, _ in records)
         twice = {event: count for event, count in ids.items() if count > 1}
         assert not twice, f"{table}: {len(twice)} event ids are there more than once: {list(twice.items())[:5]}"
         if table == "chain_events":
-            rows = [json.loads(value) for _, _, value in records]
+            rows = [decode(value) for _, _, value in records]
             lsns = [row["lsn"] for row in rows]
             assert lsns == list(range(1, len(lsns) + 1)), "every record of the log once, in order, none missing"
             print(f"{table}: {len(records)} records, LSN 1 to {lsns[-1]}, {dict(collections.Counter(row['op'] for row in rows))}")

@@ -6,8 +6,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 BROKER = "127.0.0.1:9092"
 
 
-def read_committed(topic):
-    """Every committed record of a topic with one partition, in order: key, headers, value."""
+def read_committed(topic, key=bytes.decode):
+    """Every committed record of a topic with one partition, in order: key (text, or what `key` makes of it), headers, value."""
     consumer = Consumer({"bootstrap.servers": BROKER, "group.id": f"proof-{time.time()}", "enable.auto.commit": False,
                          "isolation.level": "read_committed", "enable.partition.eof": True})
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
@@ -20,4 +20,4 @@ def read_committed(topic):
             consumer.close()
             return records
         headers = {name: value.decode() for name, value in message.headers() or []}
-        records.append((message.key().decode(), headers, message.value()))
+        records.append((key(message.key()), headers, message.value()))
