@@ -4,6 +4,9 @@ use alloy_primitives::{Address, B256, Bytes, FixedBytes, U256};
 
 use crate::model::{AccessListItem, Authorization};
 
+/// Items of a list for which room is made before they are read.
+const RESERVED_MAX: usize = 1 << 10;
+
 /// A value with a binary form.
 pub trait Wire: Sized {
     /// Appends the bytes.
@@ -251,7 +254,12 @@ impl<T: Wire> Wire for Vec<T> {
     }
     fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         let length = input.take_length()?;
-        (0..length).map(|_| T::take(input)).collect()
+        // A length may be a lie: no more than so many are reserved at once.
+        let mut items = Vec::with_capacity(length.min(RESERVED_MAX));
+        for _ in 0..length {
+            items.push(T::take(input)?);
+        }
+        Ok(items)
     }
 }
 
