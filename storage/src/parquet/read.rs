@@ -59,16 +59,23 @@ impl PartReader {
             Some(part) => self.rows(part, range, None),
             None => Ok(RecordBatch::new_empty(table.schema())),
         };
-        // A caller waits for this: the two large tables are read at the same time.
-        let (transactions, logs) = std::thread::scope(|scope| {
-            let logs = scope.spawn(|| rows(Table::Logs));
-            (rows(Table::Transactions), logs.join())
+        let rest = || -> Result<[RecordBatch; 4], PartError> {
+            Ok([
+                rows(Table::Logs)?,
+                rows(Table::Blocks)?,
+                rows(Table::Withdrawals)?,
+                rows(Table::Traces)?,
+            ])
+        };
+        // A caller waits for this: transactions take about as long as all the rest.
+        let (transactions, rest) = std::thread::scope(|scope| {
+            let rest = scope.spawn(rest);
+            (rows(Table::Transactions), rest.join())
         });
-        let logs = logs.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let blocks = rows(Table::Blocks)?;
-        let lsns = lsns_of(&blocks);
-        let (withdrawals, traces) = (rows(Table::Withdrawals)?, rows(Table::Traces)?);
-        let found = read_blocks(&blocks, &transactions?, &logs, &withdrawals, &traces);
+        let rest = rest.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let [logs, blocks, withdrawals, traces] = &rest;
+        let lsns = lsns_of(blocks);
+        let found = read_blocks(blocks, &transactions?, logs, withdrawals, traces);
         let path = || part_of(Table::Blocks).map_or(String::new(), |part| part.path.clone());
         let found = found.map_err(|source| PartError::Rows { path: path(), source })?;
         Ok(lsns.into_iter().zip(found).collect())

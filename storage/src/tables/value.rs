@@ -186,7 +186,9 @@ impl Value for Option<Bytes> {
         let values: Vec<Option<Bytes>> = values.collect();
         let bytes = values.iter().flatten().map(|value| value.len()).sum();
         let mut builder = BinaryBuilder::with_capacity(values.len(), bytes);
-        values.into_iter().for_each(|value| builder.append_option(value));
+        for value in values {
+            builder.append_option(value);
+        }
         Arc::new(builder.finish())
     }
     fn read(array: &dyn Array, row: usize) -> Option<Self> {
