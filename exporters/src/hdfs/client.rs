@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::TryStreamExt;
 use hdfs_native::client::{FileStatus, IORuntime};
 use hdfs_native::file::FileWriter;
 use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
@@ -301,13 +302,11 @@ impl Files for Cluster {
     async fn checksum(&self, path: &str) -> Result<(u64, u32), ExportError> {
         let (client, path) = (self.client().await?, self.path(path));
         let what = format!("read {path}");
-        let mut reader = self.call(&what, client.read(&path)).await?;
+        let reader = self.call(&what, client.read(&path)).await?;
+        // Pieces that are asked for one by one would open their block anew each time.
+        let mut pieces = std::pin::pin!(reader.read_range_stream(0, reader.file_length()));
         let (mut bytes, mut crc32c) = (0, 0);
-        while reader.remaining() > 0 {
-            let chunk = self.call(&what, reader.read_bytes(CHUNK)).await?;
-            if chunk.is_empty() {
-                break;
-            }
+        while let Some(chunk) = self.call(&what, pieces.try_next()).await? {
             bytes += chunk.len() as u64;
             crc32c = crc32c::crc32c_append(crc32c, &chunk);
         }
