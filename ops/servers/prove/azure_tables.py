@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,8 @@ def state(appliance, name="tables"):
 
 def crashes(ends, rng):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="headwater-azure-"))
+    # What earlier runs left would be written anew before every answer.
+    shutil.rmtree(pathlib.Path(sys.argv[1]) / "data", ignore_errors=True)
     azurite("start", AZURITE_MODE="durable")
     prefix = f"proof{int(time.time())}"
     port = free_port()
