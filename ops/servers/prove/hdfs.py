@@ -49,7 +49,7 @@ def main():
     lake = f"/proof-{int(time.time())}"
     port = free_port()
     node = Program(folder, "devnet", "devnet", "--listen", f"127.0.0.1:{port}", "--block-time", "100ms", "--finality", "16",
-                   "--reorg-every", "7", "--reorg-depth", "5", "--transactions", "4", "--timestamp-step", "300")
+                   "--reorg-every", "7", "--reorg-depth", "5", "--transactions", "4", "--timestamp-step", "900")
     config = configure(folder, f"http://127.0.0.1:{port}", f"""[[exporter]]
 name = "lake"
 kind = "hdfs"
