@@ -98,3 +98,42 @@ async fn ten_chains_at_once_and_what_befalls_one_touches_no_other() {
         follows(&appliance, at, chain).await;
     }
 }
+
+/// A key whose day is enough for a block each 12 s, and not for one each second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fast_chain_leaves_a_slow_one_its_part_of_a_shared_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "k1").unwrap();
+    let (mut chains, mut urls) = (Vec::new(), Vec::new());
+    for (chain_id, timestamp_step) in [(1_000, 1), (1_001, 12)] {
+        let config =
+            DevnetConfig { chain_id, timestamp_step, transactions: 1, ..DevnetConfig::default() };
+        let mut chain = Chain::new(config);
+        chain.node.mine(20).unwrap();
+        urls.push(chain.provider().await.0 + "/v3/{key}");
+        chains.push(chain);
+    }
+    let path = config(folder.path(), &urls);
+    let text = fs::read_to_string(&path).unwrap();
+    // The slow one needs 14,400 to 15,000 units until the end of 24 to 25 hours.
+    let shared = format!(
+        "timeout_secs = 2\nkeys = [\"file:{}\"]\n\
+         limits = {{ per_day = 16000, day = \"rolling_day\" }}\n",
+        key.display()
+    );
+    fs::write(&path, text.replace("timeout_secs = 2\n", &shared)).unwrap();
+    let appliance = Appliance::start(&path).await;
+    let [fast, slow] = [&chains[0], &chains[1]];
+    follows(&appliance, 0, fast).await;
+    follows(&appliance, 1, slow).await;
+    fast.node.mine(2_000).unwrap();
+    until("the fast chain to be told", async || {
+        let (status, body) = appliance.text("/readyz").await;
+        let is_told = body.contains("kept for heads of other chains, which need less");
+        (status == 503 && is_told).then_some(())
+    })
+    .await;
+    slow.node.mine(20).unwrap();
+    follows(&appliance, 1, slow).await;
+}
