@@ -260,6 +260,13 @@ impl Exporter for AzureTables {
                 Err(failure) => return Err(self.failed(failure)),
             }
         }
+        for chain in &self.chains_taken {
+            // Refuses tables of another layout.
+            match self.cursors().read(chain).await {
+                Ok(_) | Err(Failure::NoTable(_)) => {}
+                Err(failure) => return Err(self.failed(failure)),
+            }
+        }
         Ok(missing)
     }
 

@@ -309,6 +309,7 @@ async fn tables_of_another_layout_are_refused_until_they_are_gone() {
     assert_eq!(error.disposition(), Disposition::Stop, "{error}");
     assert!(error.to_string().contains("another `prefix`, or delete the tables"), "{error}");
     assert_eq!(again.check().await.unwrap_err().to_string(), error.to_string());
+    assert_eq!(again.missing().await.unwrap_err().to_string(), error.to_string());
     for table in service.tables().await {
         service.delete(&table).await;
     }
