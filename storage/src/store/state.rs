@@ -285,7 +285,8 @@ impl ChainState {
         self.last = self.last.max(event.lsn);
         let is_sealed = self.sealed.contains(number);
         if !is_sealed {
-            self.events.entry(number).or_default().push(event);
+            // Nearly all numbers have one.
+            self.events.entry(number).or_insert_with(|| Vec::with_capacity(1)).push(event);
         }
         match (event.op, event.lane) {
             (Op::Applied, lane) => {
