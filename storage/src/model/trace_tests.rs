@@ -128,6 +128,20 @@ fn what_is_not_known_is_kept() {
 }
 
 #[test]
+fn quantities_that_no_column_holds_are_given_back_where_they_stood() {
+    let large = "0xffffffffffffffff";
+    let mut told = flat();
+    told[0]["action"]["gas"] = json!(large);
+    told[0]["result"]["gasUsed"] = json!(large);
+    let mut block = Block::default();
+    (block.header.hash, block.header.number) = (B256::repeat_byte(0xab), 3_068_185);
+    let transaction = Transaction { hash: B256::repeat_byte(0xcd), ..Transaction::default() };
+    block.transactions = vec![Transaction::default(), Transaction::default(), transaction];
+    block.add_traces(read_trace_block(&told.to_string()).unwrap()).unwrap();
+    assert_eq!(block.traces_to_json(None).unwrap(), told);
+}
+
+#[test]
 fn deep_calls_are_read_to_the_depth_that_the_evm_allows() {
     let nested = |depth: usize| {
         let open = r#"{"type":"CALL","calls":["#.repeat(depth);
@@ -178,11 +192,7 @@ fn traces_are_given_back_as_they_were_told() {
     block.transactions = vec![Transaction::default(), Transaction::default(), transaction];
     assert_eq!(block.traces_to_json(None), None, "none were captured");
     block.add_traces(read_trace_block(&told.to_string()).unwrap()).unwrap();
-    let mut given = block.traces_to_json(None).unwrap();
-    // A field of the action that is not known stands beside it.
-    let method = given[2].as_object_mut().unwrap().remove("creationMethod").unwrap();
-    given[2]["action"]["creationMethod"] = method;
-    assert_eq!(given, told);
+    assert_eq!(block.traces_to_json(None).unwrap(), told);
     assert_eq!(block.traces_to_json(Some(2)).unwrap().as_array().unwrap().len(), 4);
     assert_eq!(block.traces_to_json(Some(0)), Some(json!([])));
 }

@@ -57,9 +57,26 @@ impl Block {
         if let Some(error) = &trace.error {
             object.insert("error".to_owned(), Value::from(error.as_str()));
         }
-        object.extend(trace.extra.iter().flat_map(|extra| extra.as_ref().clone()));
+        for (key, value) in trace.extra.iter().flat_map(|extra| extra.iter()) {
+            let half = half_of(key, &object);
+            let half = half.and_then(|name| object.get_mut(name)?.as_object_mut());
+            match half {
+                Some(half) => half.insert(key.clone(), value.clone()),
+                None => object.insert(key.clone(), value.clone()),
+            };
+        }
         object
     }
+}
+
+/// The half that a kept field stands in; none for one that stands beside both.
+fn half_of(key: &str, object: &Map<String, Value>) -> Option<&'static str> {
+    let has = |half: &Value| {
+        // Of deployments only.
+        let is_method = key == "creationMethod" && half.get("init").is_some();
+        is_method || half.get(key).is_some()
+    };
+    ["action", "result"].into_iter().find(|name| object.get(*name).is_some_and(has))
 }
 
 fn action(trace: &Trace) -> Value {
