@@ -132,11 +132,12 @@ impl Client {
         let verb = reqwest::Method::from_bytes(verb.as_bytes()).unwrap_or_default();
         let sent = self.http.request(verb, format!("{url}?{query}")).headers(headers);
         let away = |error: reqwest::Error| {
+            let is_cut = !error.is_connect() && !error.is_timeout();
             let words = chain_of(&error.without_url());
             if words.contains("invalid peer certificate") {
                 return Failure::Refused(format!("{words}: is `certificate` its authority?"));
             }
-            Failure::Away(words)
+            if is_cut { Failure::Cut(words) } else { Failure::Away(words) }
         };
         let response = sent.body(body).send().await.map_err(away)?;
         let status = response.status().as_u16();

@@ -8,6 +8,8 @@ use crate::ExportError;
 pub(super) enum Failure {
     /// The service is away.
     Away(String),
+    /// It took the connection, and ended it before it answered.
+    Cut(String),
     /// It answers, and asks to wait.
     Busy(String),
     /// It knows us and says no.
@@ -67,7 +69,7 @@ impl Failure {
     /// As the runner understands it.
     pub(super) fn into_error(self, sink: String) -> ExportError {
         match self {
-            Failure::Away(reason) | Failure::Busy(reason) => {
+            Failure::Away(reason) | Failure::Cut(reason) | Failure::Busy(reason) => {
                 ExportError::Unavailable { sink, reason }
             }
             Failure::NoTable(reason) => ExportError::Missing {
