@@ -74,11 +74,12 @@ pub(super) enum AssembleError {
     },
 }
 
-/// A block without its receipts, and what was proved of it.
+/// A block without its receipts, what was proved of it, and who gave it.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     block: Block,
     verified: Verified,
+    provider: String,
 }
 
 impl Body {
@@ -87,6 +88,7 @@ impl Body {
         asked: u64,
         parts: BlockParts,
         depth: Depth,
+        provider: &str,
     ) -> Result<Box<Body>, AssembleError> {
         let got = parts.block_ref().number;
         if got != asked {
@@ -94,7 +96,12 @@ impl Body {
         }
         let block = parts.join(None)?;
         let verified = verify_body(&block, depth)?;
-        Ok(Box::new(Body { block, verified }))
+        Ok(Box::new(Body { block, verified, provider: provider.to_owned() }))
+    }
+
+    /// Who gave it.
+    pub(super) fn provider(&self) -> &str {
+        &self.provider
     }
 
     /// Whether its hash was proved: what does not fit to it is wrong, or of another block.

@@ -12,6 +12,7 @@ use crate::supervisor::on_cpu;
 
 use super::Fetched;
 use super::assemble::{AssembleError, Body, Piece};
+use super::source::together;
 use super::verify::Depth;
 
 /// The block that is asked for, and how much of it is to be proved.
@@ -122,7 +123,8 @@ async fn body(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Box<Body>, RpcErro
     let endpoint = endpoint.clone();
     on_cpu(move || {
         let parts = parse_block(&endpoint, wish.number, &answer)?;
-        Body::new(wish.number, parts, wish.depth).map_err(|error| misfit(&endpoint, &error))
+        let body = Body::new(wish.number, parts, wish.depth, endpoint.provider());
+        body.map_err(|error| misfit(&endpoint, &error))
     })
     .await
 }
@@ -186,7 +188,7 @@ fn read_batch(
         }
         None => return Err(not_there(endpoint, wish.number).into()),
     };
-    let body = Body::new(wish.number, *parts, wish.depth);
+    let body = Body::new(wish.number, *parts, wish.depth, endpoint.provider());
     let body = body.map_err(|error| misfit(endpoint, &error))?;
     let method = "eth_getBlockReceipts";
     let error = match answers.next().transpose().map(Option::flatten) {
@@ -226,10 +228,11 @@ fn finish(
     receipts: Vec<Linked<Receipt>>,
     answered: Instant,
 ) -> Result<Fetched, Failed> {
+    let provider = together(body.provider(), endpoint.provider());
     let whole = body.with_receipts(receipts, wish.depth);
     let (block, verified) =
         whole.map_err(|(error, body)| Failed::of(misfit(endpoint, &error), body))?;
-    Ok(Fetched { block, verified, provider: endpoint.name().to_owned(), answered })
+    Ok(Fetched { block, verified, provider, answered })
 }
 
 /// The receipts of a block that is here, by the best way that the provider has.

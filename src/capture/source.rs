@@ -25,10 +25,19 @@ pub struct Fetched {
     pub block: Arc<Block>,
     /// What was proved.
     pub verified: Verified,
-    /// Who gave it.
+    /// Who gave it: block, receipts, traces; `one+other` where they are not the same.
     pub provider: String,
     /// When its last byte was here.
     pub answered: Instant,
+}
+
+/// Who gave a block, with who gave one more part of it.
+pub(super) fn together(known: &str, other: &str) -> String {
+    if known.split('+').any(|name| name == other) {
+        known.to_owned()
+    } else {
+        format!("{known}+{other}")
+    }
 }
 
 impl Fetched {

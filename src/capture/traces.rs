@@ -17,6 +17,7 @@ use crate::rpc::{
 use crate::supervisor::on_cpu;
 
 use super::Fetched;
+use super::source::together;
 use super::verify::{Depth, Mismatch, prove_traces};
 
 /// How often everybody is asked for traces of a block that is there: they may come later.
@@ -168,6 +169,7 @@ async fn ask(
 ) -> Result<(), RpcError> {
     let body = endpoint.single_raw(call).await?;
     fetched.answered = clock::now();
+    let provider = endpoint.provider();
     let (endpoint, method) = (endpoint.clone(), call.method);
     // It is there and back: only one has it, so that it is not copied.
     let mut block = Arc::unwrap_or_clone(std::mem::take(&mut fetched.block));
@@ -192,6 +194,7 @@ async fn ask(
     .await;
     fetched.block = Arc::new(block);
     fetched.verified = fetched.verified.with(proved?);
+    fetched.provider = together(&fetched.provider, provider);
     Ok(())
 }
 

@@ -282,6 +282,9 @@ async fn a_part_that_one_of_two_providers_lacks_comes_from_the_other() {
     };
     let apart = answered(0, "eth_getBlockByNumber") > 2 * answered(0, "eth_getBlockReceipts");
     assert!(apart, "block and receipts came from two: {view}");
+    let givers = "select count(*) as n from verification where provider = 'bodies+receipts'";
+    let of_two = appliance.sql(givers).await[0]["n"].as_u64().unwrap();
+    assert!(of_two > 100, "who gave which part is kept: {of_two}");
     let (_, metrics) = appliance.text("/metrics").await;
     assert!(metrics.contains("cause=\"block_missing\""), "it happened: {metrics}");
 }

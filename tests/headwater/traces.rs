@@ -191,6 +191,9 @@ async fn traces_come_from_who_has_them_and_lies_are_refused() {
     chain.node.mine(10).unwrap();
     appliance.follows(&chain).await;
     assert_eq!(captured(&appliance).await, expected(&honest, chain.node.head()).await);
+    let by_none = "select count(*) as n from verification \
+         where verified like '%traces%' and provider in ('p0', 'p0+p0')";
+    assert_eq!(appliance.sql(by_none).await[0]["n"], 0, "who gave the traces is kept");
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(log.contains("has another value"), "the lie is named: {log}");
     let (_, view) = appliance.get("/v1/providers").await;
