@@ -105,7 +105,7 @@ mod rules {
             "src",
             "http",
             "audit backup capture forward keeper node query rpc secrets supervisor storage::backup \
-          storage::ledger storage::model storage::store",
+          storage::ledger storage::model storage::store storage::tables",
         ),
         ("src", "config", "capture exit forward query secrets"),
         (

@@ -1,10 +1,11 @@
-//! The local API: chains, blocks, transactions, SQL, exporters, health, metrics.
+//! The local API: chains, blocks, transactions, JSON-RPC, SQL, exporters, health, metrics.
 
 mod admin;
 mod blocks;
 mod chains;
 mod error;
 mod exporters;
+mod facade;
 mod health;
 mod providers;
 mod server;

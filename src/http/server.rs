@@ -18,7 +18,7 @@ use crate::secrets::AdminToken;
 use crate::supervisor::Shutdown;
 
 use super::error::{ApiError, HttpError};
-use super::{admin, blocks, chains, exporters, health, providers, sql, transactions};
+use super::{admin, blocks, chains, exporters, facade, health, providers, sql, transactions};
 
 /// The file in the data folder that says where a running node listens.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -119,6 +119,7 @@ fn router(app: App) -> Router {
         .route("/v1/exporters/{name}/{action}", post(exporters::order))
         .route("/v1/providers", get(providers::list))
         .route("/v1/sql", post(sql::run))
+        .route("/rpc/{chain}", get(facade::upgrade).post(facade::post))
         .route("/v1/admin/backup", post(admin::backup))
         .fallback(|uri: Uri| async move { ApiError::UnknownPath { path: uri.path().to_owned() } })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -13,6 +13,8 @@ mod data;
 #[cfg(test)]
 mod exporters;
 #[cfg(test)]
+mod facade;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod heads;

@@ -1,5 +1,6 @@
 """Against a real node: transactions sent by a foreign client appear in SQL; the node is killed and comes back (geth
-some blocks lower: a true reorg), the appliance too; then the chain in SQL equals the node's, object by object.
+some blocks lower: a true reorg), the appliance too; then the chain in SQL equals the node's, object by object. Then the appliance
+is the node: foreign clients ask it, and a second appliance has nobody else to ask.
 
 usage: EVM_CLIENT=geth|anvil evm.py WORKDIR    (WORKDIR is that of ../evm/server.sh)
 """
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 
+import facade
 from appliance import Appliance, free_port, rpc, until
 
 client = os.environ.get("EVM_CLIENT", "anvil")
@@ -145,6 +147,25 @@ reverted = appliance.sql("select count(*) as n from chain_events where op = 'rev
 print(f"{client}: a reorg on request: {head + 1} blocks, {transactions} transactions equal the node's; {reverted} reverted")
 assert reverted > 0, "no reorg was seen"
 compare_traces(appliance, head)
+facade.check(f"{appliance.url}/rpc/{name}", url, head, sys.argv[1])
+
+# Another one that asks the first alone, and nothing of the node.
+second = pathlib.Path(tempfile.mkdtemp(prefix="headwater-fleet-"))
+upstream = f"{appliance.url}/rpc/{name}"
+fleet = Appliance(second, "--rpc", upstream, "--ws", upstream.replace("http", "ws", 1), "--traces", "--start", "0",
+                  "--listen", "127.0.0.1:0", "--data-dir", second / "data")
+until("the fleet's history", lambda: fleet.head() and fleet.head()[0] >= head and not fleet.chain()["gaps"])
+if client == "geth":
+    calm()
+    rpc(url, "debug_setHead", hex(fleet.head()[0] - 2))
+else:
+    rpc(url, "anvil_reorg", 2, [])
+head, transactions = compare(fleet)
+reverted = fleet.sql("select count(*) as n from chain_events where op = 'reverted'")[0]["n"]
+compare_traces(fleet, head)
+print(f"{client}: a second one behind the first: {head + 1} blocks, {transactions} transactions equal the node's; {reverted} reverted")
+assert reverted > 0, "no reorg came through"
+fleet.terminate()
 appliance.terminate()
 node("stop")
 print(f"OK: {client}")

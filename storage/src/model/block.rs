@@ -1,8 +1,9 @@
 //! A block with its transactions, receipts, logs and withdrawals, without loss.
 
+use alloy_primitives::B256;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::json::write_list;
+use super::json::{JsonField, write_list};
 use super::object::{Linked, Object, keep, write_key};
 use super::{
     BlockRef, ClaimedTrace, Header, HeaderLinks, LogLinks, Receipt, ReceiptLinks, Trace,
@@ -160,13 +161,7 @@ impl Block {
         } else if let Some(field) = read.value.differing(&read.links, &expected) {
             return Err(LinkError::Elsewhere { object: "receipt", position, block, field });
         }
-        let expected = LogLinks {
-            transaction_hash: expected.transaction_hash,
-            transaction_index: expected.transaction_index,
-            block_hash: expected.block_hash,
-            block_number: expected.block_number,
-            block_timestamp: self.header.timestamp,
-        };
+        let expected = self.log_links(position);
         match read.value.logs.settle(&expected) {
             None => Ok(read.value),
             Some((_, field)) => Err(LinkError::Elsewhere { object: "log", position, block, field }),
@@ -198,21 +193,55 @@ impl Block {
     /// The block as `eth_getBlockByNumber(n, true)` gives it.
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(1024 + self.transactions.len() * 1024);
+        let positions: Vec<usize> = (0..self.transactions.len()).collect();
+        self.write_json(&mut out, |out| {
+            write_list(&positions, out, |at, out| self.write_transaction(*at, out));
+        });
+        out
+    }
+
+    /// The block as `eth_getBlockByNumber(n, false)` gives it: transactions by hash.
+    pub fn to_json_with_hashes(&self) -> String {
+        let mut out = String::with_capacity(2048 + self.transactions.len() * 72);
+        let hashes: Vec<B256> = self.transactions.iter().map(|t| t.hash).collect();
+        self.write_json(&mut out, |out| hashes.write(out));
+        out
+    }
+
+    /// The header as `eth_subscribe("newHeads")` gives it.
+    pub fn header_to_json(&self) -> String {
+        let mut out = String::with_capacity(2048);
         out.push('{');
         self.header.write_entries(&HeaderLinks::default(), &mut out);
-        write_key("transactions", &mut out);
-        let positions: Vec<usize> = (0..self.transactions.len()).collect();
-        write_list(&positions, &mut out, |at, out| self.write_transaction(*at, out));
+        out.push('}');
+        out
+    }
+
+    fn write_json(&self, out: &mut String, write_transactions: impl FnOnce(&mut String)) {
+        out.push('{');
+        self.header.write_entries(&HeaderLinks::default(), out);
+        write_key("transactions", out);
+        write_transactions(out);
         if let Some(withdrawals) = &self.withdrawals {
-            write_key("withdrawals", &mut out);
-            write_list(withdrawals, &mut out, |withdrawal, out| {
+            write_key("withdrawals", out);
+            write_list(withdrawals, out, |withdrawal, out| {
                 out.push('{');
                 withdrawal.write_entries(&WithdrawalLinks::default(), out);
                 out.push('}');
             });
         }
         out.push('}');
-        out
+    }
+
+    /// Where the logs of a transaction stand.
+    pub fn log_links(&self, position: usize) -> LogLinks {
+        LogLinks {
+            transaction_hash: self.transactions.get(position).map(|t| t.hash).unwrap_or_default(),
+            transaction_index: position as u64,
+            block_hash: self.header.hash,
+            block_number: self.header.number,
+            block_timestamp: self.header.timestamp,
+        }
     }
 
     /// The transaction as `eth_getTransactionByHash` gives it.

@@ -143,6 +143,15 @@ impl crate::codec::Wire for Logs {
     }
 }
 
+impl Log {
+    /// Writes the log as `eth_getLogs` gives it.
+    pub fn write_json(&self, links: &LogLinks, out: &mut String) {
+        out.push('{');
+        self.write_entries(links, out);
+        out.push('}');
+    }
+}
+
 impl Receipt {
     /// Writes the receipt as JSON-RPC gives it.
     pub fn write_json(&self, links: &ReceiptLinks, block_timestamp: u64, out: &mut String) {
@@ -160,11 +169,7 @@ impl Receipt {
             block_timestamp,
         };
         let mut logs = String::with_capacity(self.logs.len() * 512);
-        write_list(&self.logs, &mut logs, |log, out| {
-            out.push('{');
-            log.write_entries(&place, out);
-            out.push('}');
-        });
+        write_list(&self.logs, &mut logs, |log, out| log.write_json(&place, out));
         *out = out.replacen("\"logs\":[]", &format!("\"logs\":{logs}"), 1);
     }
 }

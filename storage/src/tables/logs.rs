@@ -7,7 +7,7 @@ use super::StoredBlock;
 use super::columns::Columns;
 use super::read::{ReadError, Row, extra_text};
 use super::value::Seconds;
-use crate::model::{Block, Log};
+use crate::model::{Block, Log, LogLinks};
 
 struct Item<'a> {
     block: &'a Block,
@@ -42,6 +42,18 @@ pub(super) fn rows(blocks: &[StoredBlock]) -> RecordBatch {
     columns.add("json_fields", items.iter().map(|i| u64::from(i.log.present)));
     columns.add("extra", items.iter().map(|i| extra_text(&i.log.extra)));
     columns.batch()
+}
+
+/// Where the log stands.
+pub(super) fn links(row: &Row<'_>) -> Result<LogLinks, ReadError> {
+    let seconds: Seconds = row.required("block_timestamp")?;
+    Ok(LogLinks {
+        transaction_hash: row.required("transaction_hash")?,
+        transaction_index: row.required("transaction_index")?,
+        block_hash: row.required("block_hash")?,
+        block_number: row.required("block_number")?,
+        block_timestamp: seconds.0,
+    })
 }
 
 /// The log, and its transaction's position.

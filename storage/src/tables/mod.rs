@@ -17,7 +17,7 @@ mod withdrawals;
 
 pub use chain_events::{read_events, rows as event_rows};
 pub use columns::LAYOUT_VERSION;
-pub use read::{ReadError, read_blocks};
+pub use read::{ReadError, read_blocks, read_logs};
 pub use table::{StoredBlock, Table};
 pub use value::{TYPE_KEY, TYPE_UINT256};
 

@@ -7,7 +7,7 @@ use arrow::array::{Array, RecordBatch};
 
 use super::value::Value;
 use super::{Table, blocks, logs, traces, transactions, withdrawals};
-use crate::model::{Block, Extra, Log, Object, restore_extra};
+use crate::model::{Block, Extra, Log, LogLinks, Object, restore_extra};
 
 /// Why rows give no blocks.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +146,11 @@ pub fn read_blocks(
         found.block(&row, Table::Traces)?.traces.push(trace);
     }
     Ok(found.blocks)
+}
+
+/// Logs from rows of `logs`, in their order, and where each stands.
+pub fn read_logs(rows: &RecordBatch) -> Result<Vec<(LogLinks, Log)>, ReadError> {
+    rows_of(rows).map(|row| Ok((logs::links(&row)?, logs::log(&row)?.1))).collect()
 }
 
 #[derive(Default)]

@@ -1,0 +1,171 @@
+//! Bodies of calls: single ones, batches, and what each method gives.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use headwater_storage::store::{Chain, ChainState};
+use serde_json::{Value, json};
+
+use crate::capture::ChainStatus;
+use crate::http::chains::find;
+use crate::http::error::ApiError;
+use crate::http::server::App;
+use crate::node::Node;
+use crate::supervisor::on_cpu;
+
+use super::error::CallError;
+use super::params::Params;
+use super::read::{Question, head, quantity};
+
+/// Calls in one batch; as in go-ethereum.
+const BATCH_CALLS_MAX: usize = 1_000;
+/// Bytes of the answers to one batch; the call that passes it is still answered.
+const BATCH_BYTES_MAX: usize = 64 << 20;
+
+/// One chain, as a node would answer for it.
+pub(super) struct Facade {
+    pub(super) node: Arc<Node>,
+    pub(super) chain: Arc<Chain>,
+    pub(super) status: Arc<ChainStatus>,
+    has_traces: bool,
+}
+
+/// A call as it came.
+pub(super) struct Request {
+    /// `None` for a notification, which nobody waits for.
+    pub(super) id: Option<Value>,
+    pub(super) method: String,
+    pub(super) params: Result<Params, CallError>,
+}
+
+impl Request {
+    pub(super) fn read(call: Value) -> Result<Request, CallError> {
+        let Value::Object(mut call) = call else {
+            return Err(CallError::Request("a call is an object"));
+        };
+        let Some(Value::String(method)) = call.remove("method") else {
+            return Err(CallError::Request("`method` is no text"));
+        };
+        Ok(Request { id: call.remove("id"), method, params: Params::new(call.remove("params")) })
+    }
+}
+
+/// A call's answer.
+pub(super) fn text_of(id: &Value, given: Result<String, CallError>) -> String {
+    match given {
+        Ok(result) => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}"),
+        Err(error) => json!({ "jsonrpc": "2.0", "id": id, "error": error.object() }).to_string(),
+    }
+}
+
+impl Facade {
+    /// The chain of a name.
+    pub(super) fn new(app: &App, name: &str) -> Result<Facade, ApiError> {
+        let node = find(app, name)?;
+        Ok(Facade {
+            chain: node.chain.clone(),
+            status: node.status.clone(),
+            has_traces: node.config.traces,
+            node: app.node.clone(),
+        })
+    }
+
+    /// Answers a body; `None` where nobody waits for an answer.
+    pub(super) async fn answer(&self, body: &[u8]) -> Option<String> {
+        let refused = |error| Some(text_of(&Value::Null, Err(error)));
+        match serde_json::from_slice(body) {
+            Err(error) => refused(CallError::Parse(error)),
+            Ok(Value::Array(calls)) if calls.is_empty() => {
+                refused(CallError::Request("an empty batch"))
+            }
+            Ok(Value::Array(calls)) if calls.len() > BATCH_CALLS_MAX => {
+                refused(CallError::Request("a batch has at most 1000 calls"))
+            }
+            Ok(Value::Array(calls)) => self.batch(calls).await,
+            Ok(call) => self.one(call, true).await,
+        }
+    }
+
+    async fn batch(&self, calls: Vec<Value>) -> Option<String> {
+        let mut out = String::from("[");
+        for call in calls {
+            let has_room = out.len() < BATCH_BYTES_MAX;
+            let Some(text) = self.one(call, has_room).await else { continue };
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out += &text;
+        }
+        out.push(']');
+        (out.len() > 2).then_some(out)
+    }
+
+    async fn one(&self, call: Value, has_room: bool) -> Option<String> {
+        let request = match Request::read(call) {
+            Ok(request) => request,
+            Err(error) => return Some(text_of(&Value::Null, Err(error))),
+        };
+        let id = request.id?;
+        let given = match request.params {
+            Ok(_) if !has_room => Err(CallError::TooBig { max: BATCH_BYTES_MAX }),
+            Ok(params) => self.give(&request.method, &params).await,
+            Err(error) => Err(error),
+        };
+        Some(text_of(&id, given))
+    }
+
+    /// What a method gives, as JSON.
+    pub(super) async fn give(&self, method: &str, params: &Params) -> Result<String, CallError> {
+        match method {
+            "web3_clientVersion" => Ok(format!("\"headwater/{}\"", env!("CARGO_PKG_VERSION"))),
+            "net_version" => Ok(format!("\"{}\"", self.chain.chain_id())),
+            "eth_chainId" => Ok(quantity(self.chain.chain_id())),
+            "eth_blockNumber" => head(&self.chain).map(|block| quantity(block.number)),
+            "eth_syncing" => Ok(self.syncing()),
+            "eth_getLogs" => self.logs(params).await,
+            "trace_block" | "trace_transaction" if !self.has_traces => Err(missing(method)),
+            _ => {
+                let question = Question::of(method, params)?.ok_or_else(|| missing(method))?;
+                let chain = self.chain.clone();
+                on_cpu(move || question.answer(&chain)).await
+            }
+        }
+    }
+
+    /// `false`, or how far the chain is behind its providers.
+    fn syncing(&self) -> String {
+        let highest = self.status.view().provider_head;
+        let state = |state: &ChainState| {
+            let first = state.captured().iter().next_back().map(|range| range.first);
+            (state.head().map(|head| head.block.number), first)
+        };
+        let (current, first) = self.chain.with_state(state);
+        match (current, highest) {
+            (Some(current), Some(highest)) if current < highest => json!({
+                "startingBlock": format!("{:#x}", first.unwrap_or(current)),
+                "currentBlock": format!("{current:#x}"),
+                "highestBlock": format!("{highest:#x}"),
+            })
+            .to_string(),
+            (_, _) => "false".to_owned(),
+        }
+    }
+}
+
+pub(super) fn missing(method: &str) -> CallError {
+    CallError::Method { method: method.chars().take(80).collect() }
+}
+
+/// `POST /rpc/{chain}`: one call, or a batch.
+pub(in crate::http) async fn post(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let facade = Facade::new(&app, &name)?;
+    let text = facade.answer(&body).await.unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}

@@ -1,0 +1,108 @@
+//! Why a call is not answered, with JSON-RPC's codes.
+
+use headwater_storage::store::{StoreError, error_text};
+use headwater_storage::tables::ReadError;
+
+use crate::query::QueryError;
+
+/// Why a call is not answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// No JSON.
+    #[error("parse error: {0}")]
+    Parse(#[from] serde_json::Error),
+    /// JSON that is no call.
+    #[error("invalid request: {0}")]
+    Request(&'static str),
+    /// A method that is not answered here.
+    #[error(
+        "the method {method} does not exist/is not available: only what is captured is answered \
+         here"
+    )]
+    Method {
+        /// The method.
+        method: String,
+    },
+    /// A parameter that is missing or of another form.
+    #[error("invalid argument {place}: {problem}")]
+    Argument {
+        /// Its place in `params`, from 0.
+        place: usize,
+        /// What is wrong, and what is due.
+        problem: String,
+    },
+    /// Below the head, and not here: as nodes say that have given up history (EIP-4444).
+    #[error("pruned history unavailable: {what} not captured here, see /v1/chains/{chain}/gaps")]
+    NotHere {
+        /// What is not here, with its verb.
+        what: String,
+        /// The chain.
+        chain: String,
+    },
+    /// A tag that stands for nothing yet.
+    #[error("{tag} block not found")]
+    NoSuchTag {
+        /// The tag.
+        tag: &'static str,
+    },
+    /// More logs than one answer may have.
+    #[error(
+        "query returned more than {max} results: ask for a smaller block range, or name addresses \
+         or topics"
+    )]
+    TooMany {
+        /// The bound.
+        max: usize,
+    },
+    /// A batch whose answers have too many bytes; the rest of it is not answered.
+    #[error("response too large: the answers of one batch have at most {max} bytes")]
+    TooBig {
+        /// The bound.
+        max: usize,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The rows of logs.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A row that cannot be read.
+    #[error(transparent)]
+    Rows(#[from] ReadError),
+}
+
+impl CallError {
+    /// The code: JSON-RPC 2.0's, EIP-1474's, go-ethereum's for what neither has.
+    fn code(&self) -> i64 {
+        match self {
+            CallError::Parse(_) => -32700,
+            CallError::Request(_) => -32600,
+            CallError::Method { .. } => -32601,
+            CallError::Argument { .. } => -32602,
+            CallError::NotHere { .. } => 4444,
+            CallError::NoSuchTag { .. } => -39001,
+            CallError::TooMany { .. } => -32005,
+            CallError::TooBig { .. } => -32003,
+            CallError::Store(_) | CallError::Query(_) | CallError::Rows(_) => -32000,
+        }
+    }
+
+    /// The `error` object.
+    pub(super) fn object(&self) -> serde_json::Value {
+        match self {
+            CallError::Store(_) | CallError::Rows(_) => {
+                tracing::warn!(error = error_text(self), "a JSON-RPC call failed");
+            }
+            CallError::Parse(_)
+            | CallError::Request(_)
+            | CallError::Method { .. }
+            | CallError::Argument { .. }
+            | CallError::NotHere { .. }
+            | CallError::NoSuchTag { .. }
+            | CallError::TooMany { .. }
+            | CallError::TooBig { .. }
+            | CallError::Query(_) => {}
+        }
+        serde_json::json!({ "code": self.code(), "message": error_text(self) })
+    }
+}

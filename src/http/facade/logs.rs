@@ -1,0 +1,103 @@
+//! `eth_getLogs`: over SQL, so that only the pages of `logs` are read that can hold some.
+
+use headwater_storage::model::{BlockRange, Log, LogLinks};
+use headwater_storage::store::Chain;
+use headwater_storage::tables::read_logs;
+
+use crate::supervisor::on_cpu;
+
+use super::answer::Facade;
+use super::error::CallError;
+use super::filter::{Filter, Span};
+use super::params::{BlockId, Params};
+use super::read::{find, head, not_here, number_of};
+
+/// Logs that one answer has at most.
+const LOGS_MAX: usize = 100_000;
+
+/// Appends a log to a list.
+pub(super) fn push(log: &Log, links: &LogLinks, out: &mut String) {
+    if !out.ends_with('[') {
+        out.push(',');
+    }
+    log.write_json(links, out);
+}
+
+impl Facade {
+    /// The logs that a filter wants, in the chain's order.
+    pub(super) async fn logs(&self, params: &Params) -> Result<String, CallError> {
+        let object = params.required(0)?;
+        let (filter, span) = (Filter::read(0, object)?, Span::read(0, object)?);
+        let chain = self.chain.clone();
+        let (from, to) = match span {
+            Span::Range(from, to) => (from, to),
+            Span::Block(hash) => {
+                return on_cpu(move || of_block(&chain, BlockId::Hash(hash), &filter)).await;
+            }
+        };
+        let number = |id| number_of(&chain, id).map(Option::unwrap_or_default);
+        let (first, last) = (number(from)?, number(to)?);
+        if first > last {
+            return Err(CallError::Argument { place: 0, problem: "an empty block range".into() });
+        }
+        let range = BlockRange::new(first, last.min(head(&chain)?.number));
+        let Some(range) = range else { return Ok("[]".to_owned()) };
+        // Before, for what comes while the rows are read; after, for what goes.
+        self.is_whole(range)?;
+        let statement = format!(
+            "select * from logs where chain_id = {} and block_number between {} and {}{} \
+             order by block_number, log_index limit {}",
+            chain.chain_id(),
+            range.first,
+            range.last,
+            filter.to_sql(),
+            LOGS_MAX + 1
+        );
+        let answer = self.node.engine.run(&statement).await?;
+        self.is_whole(range)?;
+        if answer.row_count() > LOGS_MAX {
+            return Err(CallError::TooMany { max: LOGS_MAX });
+        }
+        on_cpu(move || {
+            let mut out = String::from("[");
+            for batch in &answer.batches {
+                for (links, log) in read_logs(batch)? {
+                    push(&log, &links, &mut out);
+                }
+            }
+            out.push(']');
+            Ok(out)
+        })
+        .await
+    }
+
+    /// Whether all blocks of a range are here with all of their rows.
+    fn is_whole(&self, range: BlockRange) -> Result<(), CallError> {
+        let missing = self.chain.with_state(|state| {
+            let mut whole = state.captured();
+            state.partial().iter().for_each(|partial| whole.remove(partial));
+            whole.missing(range)
+        });
+        let Some(first) = missing.first() else { return Ok(()) };
+        let more = match missing.len() {
+            1 => String::new(),
+            ranges => format!(" and {} more ranges", ranges - 1),
+        };
+        Err(not_here(&self.chain, format!("blocks {first}{more} are")))
+    }
+}
+
+/// The logs of one block, of whichever fork.
+fn of_block(chain: &Chain, id: BlockId, filter: &Filter) -> Result<String, CallError> {
+    let Some(block) = find(chain, id)? else {
+        // As nodes say it: an empty list would be an answer.
+        let problem = "no block of that hash is here".to_owned();
+        return Err(CallError::Argument { place: 0, problem });
+    };
+    let mut out = String::from("[");
+    for (at, log) in block.logs().filter(|(_, log)| filter.takes(log)) {
+        push(log, &block.log_links(at), &mut out);
+    }
+    out.push(']');
+    Ok(out)
+}

@@ -1,0 +1,177 @@
+//! Calls that are answered from one block.
+
+use std::sync::Arc;
+
+use headwater_storage::model::{B256, Block, BlockRef};
+use headwater_storage::store::{Chain, ChainState};
+
+use super::error::CallError;
+use super::params::{BlockId, Params};
+
+/// What is asked of one block.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Question {
+    /// The block, with transactions or their hashes.
+    Block(BlockId, Transactions),
+    /// How many transactions it has.
+    TransactionCount(BlockId),
+    /// How many uncles.
+    UncleCount(BlockId),
+    /// All of its receipts.
+    Receipts(BlockId),
+    /// All of its traces.
+    Traces(BlockId),
+    /// A transaction by its position.
+    TransactionAt(BlockId, usize),
+    /// A transaction by its hash.
+    Transaction(B256),
+    /// A transaction's receipt.
+    Receipt(B256),
+    /// A transaction's traces.
+    TransactionTraces(B256),
+}
+
+/// How a block gives its transactions.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Transactions {
+    Full,
+    Hashes,
+}
+
+impl Question {
+    /// What a method asks; `None` for one that asks nothing of this kind.
+    pub(super) fn of(method: &str, params: &Params) -> Result<Option<Question>, CallError> {
+        let question = match method {
+            "eth_getBlockByNumber" | "eth_getBlockByHash" => {
+                let form = if params.flag(1)? { Transactions::Full } else { Transactions::Hashes };
+                Question::Block(params.block(0)?, form)
+            }
+            "eth_getBlockTransactionCountByNumber" | "eth_getBlockTransactionCountByHash" => {
+                Question::TransactionCount(params.block(0)?)
+            }
+            "eth_getUncleCountByBlockNumber" | "eth_getUncleCountByBlockHash" => {
+                Question::UncleCount(params.block(0)?)
+            }
+            "eth_getBlockReceipts" => Question::Receipts(params.block(0)?),
+            "trace_block" => Question::Traces(params.block(0)?),
+            "eth_getTransactionByBlockNumberAndIndex" | "eth_getTransactionByBlockHashAndIndex" => {
+                Question::TransactionAt(params.block(0)?, params.position(1)?)
+            }
+            "eth_getTransactionByHash" => Question::Transaction(params.hash(0)?),
+            "eth_getTransactionReceipt" => Question::Receipt(params.hash(0)?),
+            "trace_transaction" => Question::TransactionTraces(params.hash(0)?),
+            _ => return Ok(None),
+        };
+        Ok(Some(question))
+    }
+
+    /// The result as JSON; reads the disk.
+    pub(super) fn answer(self, chain: &Chain) -> Result<String, CallError> {
+        let text = match self {
+            Question::Block(id, form) => find(chain, id)?.map(|block| match form {
+                Transactions::Full => block.to_json(),
+                Transactions::Hashes => block.to_json_with_hashes(),
+            }),
+            Question::TransactionCount(id) => {
+                find(chain, id)?.map(|block| quantity(block.transactions.len() as u64))
+            }
+            Question::UncleCount(id) => {
+                find(chain, id)?.map(|block| quantity(block.header.uncles.len() as u64))
+            }
+            Question::Receipts(id) => match find(chain, id)? {
+                Some(block) => Some(receipts(chain, &block)?),
+                None => None,
+            },
+            Question::Traces(id) => match find(chain, id)? {
+                Some(block) => Some(traces(chain, &block, None)?),
+                None => None,
+            },
+            Question::TransactionAt(id, position) => find(chain, id)?
+                .filter(|block| position < block.transactions.len())
+                .map(|block| block.transaction_to_json(position)),
+            Question::Transaction(hash) => {
+                transaction(chain, hash)?.map(|(block, at)| block.transaction_to_json(at))
+            }
+            Question::Receipt(hash) => match transaction(chain, hash)? {
+                Some((block, at)) => {
+                    let receipt = block.receipt_to_json(at);
+                    Some(receipt.ok_or_else(|| no_receipts(chain, &block))?)
+                }
+                None => None,
+            },
+            Question::TransactionTraces(hash) => match transaction(chain, hash)? {
+                Some((block, at)) => Some(traces(chain, &block, Some(at as u64))?),
+                None => None,
+            },
+        };
+        Ok(text.unwrap_or_else(|| "null".to_owned()))
+    }
+}
+
+pub(super) fn quantity(number: u64) -> String {
+    format!("\"{number:#x}\"")
+}
+
+/// The highest canonical block.
+pub(super) fn head(chain: &Chain) -> Result<BlockRef, CallError> {
+    let head = chain.with_state(|state| state.head().map(|head| head.block));
+    head.ok_or(CallError::NoSuchTag { tag: "latest" })
+}
+
+/// The number that a name stands for, where it is none of a hash.
+pub(super) fn number_of(chain: &Chain, id: BlockId) -> Result<Option<u64>, CallError> {
+    match id {
+        BlockId::Number(number) => Ok(Some(number)),
+        BlockId::Hash(_) => Ok(None),
+        BlockId::Latest => head(chain).map(|block| Some(block.number)),
+        BlockId::Final => {
+            let block = chain.with_state(ChainState::finalized);
+            let block = block.ok_or(CallError::NoSuchTag { tag: "finalized" })?;
+            Ok(Some(block.number))
+        }
+    }
+}
+
+/// A block; `None` where there is none of that name, as far as this chain's head.
+pub(super) fn find(chain: &Chain, id: BlockId) -> Result<Option<Arc<Block>>, CallError> {
+    let event = match (id, number_of(chain, id)?) {
+        (BlockId::Hash(hash), _) => {
+            return Ok(chain.block_by_hash(hash)?.and_then(|event| event.block));
+        }
+        (_, Some(number)) => (number, chain.block_by_number(number)?),
+        (_, None) => return Ok(None),
+    };
+    match event {
+        (_, Some(event)) if event.block.is_some() => Ok(event.block),
+        (number, _) => {
+            let is_above = head(chain).is_ok_and(|head| number > head.number);
+            if is_above { Ok(None) } else { Err(not_here(chain, format!("block {number} is"))) }
+        }
+    }
+}
+
+fn transaction(chain: &Chain, hash: B256) -> Result<Option<(Arc<Block>, usize)>, CallError> {
+    let found = chain.transaction(hash)?;
+    Ok(found.and_then(|(event, at)| Some((event.block?, at))))
+}
+
+pub(super) fn not_here(chain: &Chain, what: String) -> CallError {
+    CallError::NotHere { what, chain: chain.name().to_string() }
+}
+
+fn no_receipts(chain: &Chain, block: &Block) -> CallError {
+    not_here(chain, format!("the receipts of block {} are", block.header.number))
+}
+
+fn receipts(chain: &Chain, block: &Block) -> Result<String, CallError> {
+    block.receipts_to_json().ok_or_else(|| no_receipts(chain, block))
+}
+
+/// Traces; an empty list only of a block in which nothing happened.
+fn traces(chain: &Chain, block: &Block, of: Option<u64>) -> Result<String, CallError> {
+    match block.traces_to_json(of) {
+        Some(list) => Ok(list.to_string()),
+        None if block.transactions.is_empty() => Ok("[]".to_owned()),
+        None => Err(not_here(chain, format!("the traces of block {} are", block.header.number))),
+    }
+}
