@@ -19,7 +19,7 @@ cleanup() {
   for cassandra in cassandra cassandra-tls cassandra-cluster/one cassandra-cluster/three; do
     if [ -d "$w/$cassandra" ]; then bash "$here/cassandra/server.sh" kill "$w/$cassandra" > /dev/null 2>&1 || true; fi
   done
-  for hdfs in hdfs hdfs/ha hdfs/krb; do
+  for hdfs in hdfs hdfs/three hdfs/ha hdfs/krb; do
     if [ -d "$w/$hdfs" ]; then bash "$here/hdfs/server.sh" kill "$w/$hdfs" > /dev/null 2>&1 || true; fi
   done
   bash "$here/azurite/server.sh" kill "$w/azurite" > /dev/null 2>&1 || true
@@ -65,6 +65,7 @@ for proof in "$@"; do
       bash "$here/spark/server.sh" install "$w/spark"
       "$w/py/bin/python" "$here/prove/hdfs.py" "$w/hdfs" "$w/spark" "${HEADWATER_ENDS:-20}"
       "$w/py/bin/python" "$here/prove/hdfs_refusals.py" "$w/hdfs"
+      HDFS_LIB=$w/hdfs/lib "$w/py/bin/python" "$here/prove/hdfs_datanodes.py" "$w/hdfs/three"
       "$w/py/bin/python" "$here/prove/hdfs_secure.py" "$w/hdfs" ;;
     azure-tables)
       AZURITE_MODE=memory bash "$here/azurite/server.sh" start "$w/azurite"

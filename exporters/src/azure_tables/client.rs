@@ -201,8 +201,11 @@ async fn token(credential: &Arc<dyn TokenCredential>) -> Result<String, Failure>
     let token = credential.get_token(&[SCOPE], None).await;
     let token = token.map_err(|error| {
         let words = chain_of(&error);
-        // The authority's own codes begin so; all else is the way to it.
-        if words.contains("AADSTS") { Failure::Refused(words) } else { Failure::Away(words) }
+        let status = error.http_status().map(u16::from);
+        // The authority's own codes begin so; a machine's identity has a status alone. All else is
+        // the way there.
+        let is_refusal = matches!(status, Some(400 | 401 | 403)) || words.contains("AADSTS");
+        if is_refusal { Failure::Refused(words) } else { Failure::Away(words) }
     })?;
     Ok(token.token.secret().to_owned())
 }

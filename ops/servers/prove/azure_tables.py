@@ -170,11 +170,13 @@ def identities():
     os.environ["SAS_READ"] = sas("r", now + datetime.timedelta(hours=1))
     os.environ["PRINCIPAL_RIGHT"], os.environ["PRINCIPAL_WRONG"] = principal["AZURE_CLIENT_SECRET"], "a-secret-that-is-wrong"
     os.environ["KEY_WRONG"] = base64.b64encode(b"a-key-that-is-wrong").decode()
+    os.environ["IDENTITY_ENDPOINT"], os.environ["IDENTITY_HEADER"] = principal["MANAGED_IDENTITY_ENDPOINT"], principal["MANAGED_IDENTITY_HEADER"]
     who = lambda secret: (f'principal = {{ tenant_id = "{principal["AZURE_TENANT_ID"]}", client_id = "{principal["AZURE_CLIENT_ID"]}", '
                           f'client_secret = "env:{secret}", authority = "{principal["AZURE_AUTHORITY_HOST"]}" }}\n')
     ca = f'certificate = "{trust}"\n'
     cases = {
         "principal": (who("PRINCIPAL_RIGHT") + ca, "running", ""),
+        "identity": ("managed_identity = true\n" + ca, "running", ""),
         "signature": ('sas = "env:SAS_RIGHT"\n' + ca, "running", ""),
         "wrongsecret": (who("PRINCIPAL_WRONG") + ca, "blocked", "AADSTS7000215"),
         "wrongkey": ('key = "env:KEY_WRONG"\n' + ca, "blocked", "look at `key`"),
@@ -195,7 +197,7 @@ def identities():
         print(f"{name}: {expected} {reason}"[:300])
         assert words in reason, f"{name}: `{words}` is not in its reason"
     before = appliance.head()[0]
-    until("the others to go on", lambda: appliance.head()[0] > before + 10 and all(state(appliance, name)["lag"] < 10 for name in ["principal", "signature"]))
+    until("the others to go on", lambda: appliance.head()[0] > before + 10 and all(state(appliance, name)["lag"] < 10 for name in ["principal", "identity", "signature"]))
     told = pathlib.Path(appliance.log.name).read_text() + json.dumps(appliance.get("/v1/exporters")[1])
     for secret in ["PRINCIPAL_RIGHT", "PRINCIPAL_WRONG", "KEY_WRONG", "SAS_RIGHT", "SAS_EXPIRED"]:
         assert os.environ[secret] not in told and os.environ[secret][-30:] not in told, f"{secret} is told"

@@ -1,5 +1,5 @@
 """Secrets of a key vault: a start while it is away, an outage after the start, a secret that is missing, one that is
-denied, one that is replaced: a provider's key and a sink's. Nothing of it stops what does not need it; no secret is told.
+denied, one that is replaced: a provider's key and a sink's; a machine that reads it by its managed identity. Nothing of it stops what does not need it; no secret is told.
 
 usage: keyvault.py KEYVAULT_WORKDIR AZURITE_WORKDIR
 """
@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 
-from appliance import PROGRAM, Appliance, Program, configure, free_port, until
+from appliance import PROGRAM, Appliance, Program, configure, free_port, rpc, until
 
 servers = pathlib.Path(__file__).resolve().parents[1]
 vault_work, azurite_work = sys.argv[1:3]
@@ -130,6 +130,23 @@ def main():
     for secret in [first, second, KEY, OTHER, os.environ["AZURE_CLIENT_SECRET"]]:
         assert secret not in told, "a secret is told"
     appliance.terminate()
+
+    # The machine itself may read the vault: no secret is needed to get the others.
+    os.environ.pop("AZURE_CLIENT_SECRET")
+    text = config.read_text()
+    config.write_text(text.replace("verify_resource = false", "verify_resource = false\nmanaged_identity = true"))
+    os.environ["IDENTITY_ENDPOINT"], os.environ["IDENTITY_HEADER"] = os.environ["MANAGED_IDENTITY_ENDPOINT"], os.environ["MANAGED_IDENTITY_HEADER"]
+    head = int(rpc(f"http://127.0.0.1:{port}", "eth_blockNumber"), 16)
+    appliance = Appliance(folder, "--config", config)
+    until("the head by the machine's identity", lambda: appliance.chain() and appliance.head() and appliance.head()[0] > head + 10, 120)
+    appliance.url = "http://" + (appliance.data / "http.address").read_text().strip()
+    until("a sink by the machine's identity", lambda: state(appliance, "stored")["state"] == "running" and state(appliance, "stored")["lag"] < 10, 120)
+    appliance.terminate()
+    os.environ["IDENTITY_HEADER"] = "another-machine"
+    checked = subprocess.run([PROGRAM, "check", "--config", str(config)], capture_output=True, text=True)
+    assert checked.returncode != 0 and "not this machine's" in checked.stderr, checked.stderr
+    print("managed identity: goes on; of another machine:", checked.stderr.strip().splitlines()[-1][:250])
+    config.write_text(text)
 
     # Who we are is wrong: told as that.
     os.environ["AZURE_CLIENT_SECRET"] = "a-secret-that-is-wrong"
