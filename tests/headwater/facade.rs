@@ -1,5 +1,6 @@
 //! `/rpc/{chain}`: what a node answers, from what is captured; and nodes that feed each other.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use headwater::devnet::{DevnetConfig, KeyLimits};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::data;
 use crate::harness::{Appliance, Chain, config, until};
 
 fn small() -> DevnetConfig {
@@ -139,6 +141,44 @@ async fn it_answers_what_the_node_answered_from_the_log_and_from_parts() {
     let lost = &block["transactions"][0]["hash"];
     let found = result(&ours, "eth_getTransactionByHash", json!([lost])).await;
     assert_eq!(found, Value::Null, "it is in no canonical block");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_blocks_are_given_as_the_node_gave_them_and_logs_are_found() {
+    let Some(data) = data::chain_data() else { return };
+    let replay = Some(data.join("rpc/ethereum"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(DevnetConfig { finality: 8, replay, ..DevnetConfig::default() });
+    chain.node.mine(60).unwrap();
+    let (theirs, _) = chain.provider().await;
+    let path = config(folder.path(), std::slice::from_ref(&theirs), "");
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    seals(&appliance, 40).await;
+    let ours = facade(&appliance);
+    let mut types = BTreeSet::new();
+    for number in 0..=chain.node.head() {
+        for full in [true, false] {
+            let params = json!([format!("{number:#x}"), full]);
+            let expected = result(&theirs, "eth_getBlockByNumber", params.clone()).await;
+            assert_eq!(result(&ours, "eth_getBlockByNumber", params).await, expected, "{number}");
+            for transaction in expected["transactions"].as_array().unwrap() {
+                types.extend(transaction["type"].as_str().map(str::to_owned));
+            }
+        }
+        let params = json!([format!("{number:#x}")]);
+        let expected = result(&theirs, "eth_getBlockReceipts", params.clone()).await;
+        assert_eq!(result(&ours, "eth_getBlockReceipts", params).await, expected, "{number}");
+    }
+    assert!(types.len() >= 3, "types {types:?}");
+    let all = logs_of(&theirs, chain.node.head()).await;
+    let span = json!({ "fromBlock": "0x0", "toBlock": "latest" });
+    assert_eq!(result(&ours, "eth_getLogs", json!([span])).await, json!(all));
+    let mut filter = span.clone();
+    filter["topics"] = json!([all[all.len() / 2]["topics"][0]]);
+    let expected: Vec<&Value> = all.iter().filter(|log| wants(&filter, log)).collect();
+    assert!(expected.len() > 1);
+    assert_eq!(result(&ours, "eth_getLogs", json!([filter])).await, json!(expected));
 }
 
 /// All logs of the chain, in order, by the node's receipts.
