@@ -105,7 +105,8 @@ fn greeting(address: &str, rpc: &str, args: &DemoArgs) -> String {
     format!(
         "\nHeadwater captures the built-in chain `{CHAIN}` (id {CHAIN_ID}, JSON-RPC at {rpc}):\n\
          {what}; a reorg every {REORG_EVERY} blocks.\n\
-         API at http://{address}, data in {}. Ctrl-C ends it; the next run goes on from here.\n\n\
+         API at http://{address}, as a node at http://{address}/rpc/{CHAIN}, data in {}.\n\
+         Ctrl-C ends it; the next run goes on from here.\n\n\
          Try, in another terminal:\n\n  \
          curl -s http://{address}/v1/chains/{CHAIN}/blocks/head\n  \
          {program} sql{extra} \"select kind, count(*) as n from transactions group by kind\"\n  \

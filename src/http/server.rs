@@ -23,7 +23,8 @@ use super::{admin, blocks, chains, exporters, facade, health, providers, sql, tr
 /// The file in the data folder that says where a running node listens.
 pub const ADDRESS_FILE: &str = "http.address";
 
-const BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a request's body, and of a message over WebSocket.
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// What handlers see.
 #[derive(Clone)]

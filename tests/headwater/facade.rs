@@ -327,6 +327,8 @@ async fn what_is_not_here_is_an_error_and_what_is_not_yet_is_null() {
     let many = json!(vec![json!({ "id": 1, "method": "eth_chainId" }); 1_001]).to_string();
     let answer: Value = serde_json::from_str(&post(&ours, many).await).unwrap();
     assert_eq!(answer["error"]["code"], -32600);
+    let (status, answer) = appliance.get("/rpc/devnet").await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("invalid_argument")), "{answer}");
     let elsewhere = format!("{}/rpc/ethereum", appliance.url);
     let answer: Value = serde_json::from_str(&post(&elsewhere, "{}".to_owned()).await).unwrap();
     assert_eq!(answer["error"]["code"], "unknown_chain");

@@ -14,6 +14,8 @@ use super::read::{find, head, not_here, number_of};
 
 /// Logs that one answer has at most.
 const LOGS_MAX: usize = 100_000;
+/// Bytes of a log as JSON, about.
+const LOG_BYTES: usize = 768;
 
 /// Appends a log to a list.
 pub(super) fn push(log: &Log, links: &LogLinks, out: &mut String) {
@@ -59,7 +61,8 @@ impl Facade {
             return Err(CallError::TooMany { max: LOGS_MAX });
         }
         on_cpu(move || {
-            let mut out = String::from("[");
+            let mut out = String::with_capacity(answer.row_count() * LOG_BYTES);
+            out.push('[');
             for batch in &answer.batches {
                 for (links, log) in read_logs(batch)? {
                     push(&log, &links, &mut out);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -10,7 +11,7 @@ use headwater_storage::model::{Block, Lane, LogKey, Lsn, Op, OwnedEvent};
 use serde_json::Value;
 
 use crate::http::error::ApiError;
-use crate::http::server::App;
+use crate::http::server::{App, BODY_BYTES_MAX};
 use crate::supervisor::{Shutdown, on_cpu};
 
 use super::answer::{Facade, Request, missing, text_of};
@@ -43,9 +44,14 @@ struct Talk {
 pub(in crate::http) async fn upgrade(
     State(app): State<App>,
     Path(name): Path<String>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let facade = Facade::new(&app, &name)?;
+    let upgrade = upgrade.map_err(|rejection| ApiError::Invalid {
+        what: rejection.body_text(),
+        fix: "POST a call here, or open a WebSocket",
+    })?;
+    let upgrade = upgrade.max_message_size(BODY_BYTES_MAX).max_frame_size(BODY_BYTES_MAX);
     let shutdown = app.shutdown.clone();
     Ok(upgrade.on_upgrade(move |socket| {
         let told = facade.chain.log().durable();
