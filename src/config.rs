@@ -182,6 +182,16 @@ impl Config {
         }) {
             return Err(wrong(format!("two chains are called `{twice}`: rename one")));
         }
+        for (at, chain) in self.chain.iter().enumerate() {
+            let mut before = self.chain.iter().take(at);
+            if let Some(other) = before.find(|other| other.chain_id == chain.chain_id) {
+                let (id, one, two) = (chain.chain_id, &other.name, &chain.name);
+                return Err(wrong(format!(
+                    "chains `{one}` and `{two}` have the same chain_id {id}, and would write the \
+                     same parts: remove one, or give it a node of its own"
+                )));
+            }
+        }
         if let Some(chain) = self.chain.iter().find(|chain| chain.provider.is_empty()) {
             let name = &chain.name;
             return Err(wrong(format!("chain `{name}` has no [[chain.provider]]: add one")));

@@ -67,7 +67,10 @@ impl NodeError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            NodeError::Store { source: StoreError::ChainId { .. }, .. }
+            NodeError::Store {
+                source: StoreError::ChainId { .. } | StoreError::ChainNamed { .. },
+                ..
+            }
             | NodeError::Pool(_)
             | NodeError::Exporter(_) => Exit::Config,
             NodeError::DataDir(_) | NodeError::Ledger(_) | NodeError::Store { .. } => Exit::DataDir,

@@ -87,6 +87,15 @@ async fn a_provider_of_another_chain_is_named_and_nothing_is_captured() {
     let path = folder.path().join("other.toml");
     fs::write(&path, text.replace("chain_id = 1337", "chain_id = 5")).unwrap();
     run_config(&path, 3, &["devnet", "1337", "5"]);
+    // The same chain under another name, or twice: both would write the same parts.
+    fs::write(&path, text.replace("name = \"devnet\"", "name = \"other\"")).unwrap();
+    run_config(&path, 3, &["chain id 1337 as `devnet`", "call `other` so"]);
+    let again = format!(
+        "{text}[[chain]]\nname = \"other\"\nchain_id = 1337\n[[chain.provider]]\nname = \"p\"\n\
+         url = \"{url}\"\n"
+    );
+    fs::write(&path, again).unwrap();
+    run_config(&path, 3, &["`devnet` and `other` have the same chain_id 1337"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

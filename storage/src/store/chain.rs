@@ -182,6 +182,10 @@ fn facts_of(ledger: &Ledger, name: &ChainName, chain_id: u64) -> Result<ChainFac
         }
         Some(facts) => Ok(facts),
         None => {
+            let known = ledger.chains()?.into_iter().find(|facts| facts.chain_id == chain_id);
+            if let Some(ChainFacts { name: known, .. }) = known {
+                return Err(StoreError::ChainNamed { chain_id, known, chain: name.clone() });
+            }
             let facts = ChainFacts {
                 name: name.clone(),
                 chain_id,

@@ -140,6 +140,19 @@ pub enum StoreError {
         /// What was asked for.
         asked: u64,
     },
+    /// The folder holds the chain of this id under another name: both would write the same parts.
+    #[error(
+        "the data folder holds chain id {chain_id} as `{known}`: call `{chain}` so, or use another \
+         --data-dir"
+    )]
+    ChainNamed {
+        /// The id.
+        chain_id: u64,
+        /// What the folder calls it.
+        known: ChainName,
+        /// What it was called now.
+        chain: ChainName,
+    },
 }
 
 /// An error and its causes in one line.
