@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::disk::Disk;
 use crate::index::Index;
 use crate::ledger::{ChainFacts, Ledger};
-use crate::model::{ChainName, Lsn};
+use crate::model::{BlockRanges, ChainName, Lsn};
 use crate::parquet::{Grid, PartReader};
 use crate::wal::{self, Log, Writer};
 
@@ -76,8 +76,7 @@ impl Chain {
         options: ChainOptions,
     ) -> Result<Chain, StoreError> {
         let ledger = data_dir.ledger().clone();
-        let facts = facts_of(&ledger, name, chain_id)?;
-        let facts = super::damage::drop_lost_parts(data_dir, facts)?;
+        let facts = super::damage::drop_lost_parts(data_dir, facts_of(&ledger, name, chain_id)?)?;
         let mut acknowledged = facts.sealed;
         for (_, chain, cursor) in ledger.cursors()? {
             if chain == name.as_str() {
@@ -89,8 +88,7 @@ impl Chain {
         }
         let folder = data_dir.wal_folder(name);
         let writer = wal::open(data_dir.disk(), &folder, chain_id, options.wal, acknowledged)?;
-        let log = writer.log().clone();
-        let state = replay(&log, &ledger, &facts, ledger.parts(name)?)?;
+        let state = replay(writer.log(), &ledger, &facts, ledger.parts(name)?)?;
         let chain = Chain {
             name: name.clone(),
             chain_id,
@@ -98,10 +96,10 @@ impl Chain {
             data_dir: data_dir.path().to_owned(),
             disk: data_dir.disk().clone(),
             ledger,
-            durable: watch::Sender::new(log.durable()),
+            durable: watch::Sender::new(writer.log().durable()),
             sealed: watch::Sender::new(facts.sealed),
             paused: watch::Sender::new(None),
-            log,
+            log: writer.log().clone(),
             core: Mutex::new(Core { writer, ahead: state.clone() }),
             state: RwLock::new(state),
             index: RwLock::default(),
@@ -182,9 +180,9 @@ fn facts_of(ledger: &Ledger, name: &ChainName, chain_id: u64) -> Result<ChainFac
         }
         Some(facts) => Ok(facts),
         None => {
-            let known = ledger.chains()?.into_iter().find(|facts| facts.chain_id == chain_id);
-            if let Some(ChainFacts { name: known, .. }) = known {
-                return Err(StoreError::ChainNamed { chain_id, known, chain: name.clone() });
+            if let Some(other) = ledger.chains()?.into_iter().find(|it| it.chain_id == chain_id) {
+                let chain = name.clone();
+                return Err(StoreError::ChainNamed { chain_id, known: other.name, chain });
             }
             let facts = ChainFacts {
                 name: name.clone(),
@@ -192,8 +190,8 @@ fn facts_of(ledger: &Ledger, name: &ChainName, chain_id: u64) -> Result<ChainFac
                 replay_from: Lsn(1),
                 sealed: Lsn::ZERO,
                 anchor: None,
-                forgotten: crate::model::BlockRanges::default(),
-                partial: crate::model::BlockRanges::default(),
+                forgotten: BlockRanges::default(),
+                partial: BlockRanges::default(),
             };
             ledger.set_chain(&facts)?;
             Ok(facts)
