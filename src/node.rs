@@ -13,6 +13,7 @@ use headwater_storage::store::{
     Appender, Chain, ChainOptions, Committer, DataDir, OpenError, StoreError,
 };
 use headwater_storage::wal;
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Holes, Progress, Source};
 use crate::config::{Config, DiskConfig};
@@ -292,9 +293,15 @@ impl Node {
         self.chains.iter().find(|node| node.chain.name().as_str() == name)
     }
 
-    /// Keeps the gauges right until shutdown.
-    pub async fn watch(self: Arc<Node>, mut shutdown: Shutdown) -> Result<(), std::io::Error> {
+    /// Keeps the gauges right until shutdown, and takes the samples of histograms together, which
+    /// pile up otherwise where nobody scrapes.
+    pub async fn watch(
+        self: Arc<Node>,
+        recorded: PrometheusHandle,
+        mut shutdown: Shutdown,
+    ) -> Result<(), std::io::Error> {
         loop {
+            recorded.run_upkeep();
             for node in &self.chains {
                 node.set_gauges();
             }

@@ -47,7 +47,7 @@ pub(super) async fn serve(
     let node = Arc::new(node);
     let token = AdminToken::of(node.data_dir.path())?;
     let _announced = server.announce(node.data_dir.path())?;
-    supervisor.spawn("gauges", node.clone().watch(supervisor.shutdown()));
+    supervisor.spawn("gauges", node.clone().watch(handle.clone(), supervisor.shutdown()));
     supervisor.spawn("http", server.run(node.clone(), handle, token, supervisor.shutdown()));
     let mut ended = Ok(());
     let until = async { ended = until.await };
