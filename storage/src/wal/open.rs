@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use crate::disk::{Disk, DiskError, Mode};
+use crate::disk::{Disk, DiskError, Mode, read_twice};
 use crate::model::Lsn;
 
 use super::layout::{HEADER_BYTES, Layout, SegmentName};
@@ -48,8 +48,10 @@ pub fn open(
     }
     let scan = segment.scan_last(acknowledged)?;
     let ends_in_hole = scan.holes.last().is_some_and(|hole| hole.offset == scan.end);
+    let mut is_sound = true;
     if scan.is_torn && !ends_in_hole {
         cut(&segment, scan.end, scan.next)?;
+        is_sound = can_be_read(&segment, scan.end)? || scan.next == segment.first;
     }
     log.found_holes(scan.holes);
     log.set_durable(Lsn(scan.next.0 - 1));
@@ -57,9 +59,10 @@ pub fn open(
     let segment = Arc::new(segment);
     log.add_active(&segment, file_bytes);
     writer.next = scan.next;
-    // Damage is left as it is, and earlier formats are only read: the next record begins a file.
+    // Damage is left as it is, earlier formats are only read, and what is written to a sector that
+    // the disk does not give back may be lost: the next record begins a file.
     let is_todays = segment.layout == Layout::V2 && segment.is_headed && !name.is_trimmed;
-    if is_todays && !ends_in_hole {
+    if is_todays && !ends_in_hole && is_sound {
         (writer.segment, writer.end) = (Some(segment), scan.end);
     }
     Ok(writer)
@@ -109,6 +112,13 @@ fn drop_unborn(
         names.pop();
     }
     Ok(())
+}
+
+/// Whether the disk gives what is behind an offset.
+fn can_be_read(segment: &Segment, offset: u64) -> Result<bool, DiskError> {
+    let bytes = segment.file.size()?.saturating_sub(offset);
+    let mut rest = vec![0; usize::try_from(bytes).unwrap_or(0)];
+    Ok(read_twice(segment.file.as_ref(), &mut rest, offset).is_ok())
 }
 
 /// Erases what a crash left behind the last whole frame, so that it can never be taken for the
