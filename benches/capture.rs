@@ -19,7 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// As in the program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const FINALITY: u64 = 8;
 /// The devnet keeps so many blocks ready; rebuilding them would cost the machine.

@@ -6,7 +6,7 @@ use headwater::cli::{self, Args};
 use headwater::exit::{Exit, chain_text};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let args = Args::of_process();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use headwater_exporters::{BuildError, Scope, Sink};
+use headwater_exporters::{BuildError, Scope, Sink, batch_size_of};
 use headwater_storage::disk::RealDisk;
 use headwater_storage::model::{BlockRange, ChainName, Lane};
 use headwater_storage::parquet::Grid;
@@ -217,6 +217,7 @@ impl Node {
                     let runner = Arc::new(Runner {
                         station,
                         exporter: sink,
+                        size: batch_size_of(&exporter.kind),
                         branches: branches.unwrap_or_default(),
                         tables: tables.clone(),
                         lanes: exporter.lanes(),

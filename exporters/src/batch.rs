@@ -8,6 +8,16 @@ use headwater_storage::tables::Table;
 use crate::Mark;
 use crate::encode::{Filter, Row, Source, TableRows, rows_of_event};
 
+/// How much of the log is a batch: a constant of a kind of sink, as batches that come again must be
+/// the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchSize {
+    /// A batch never crosses a multiple of so many records.
+    pub records: u64,
+    /// Bytes of the log, unless a single record is larger.
+    pub bytes: u64,
+}
+
 /// Consecutive events of one chain's log, with the tables that the sink takes.
 #[derive(Clone, Debug)]
 pub struct Batch {

@@ -16,9 +16,10 @@ mod noted;
 pub mod parts;
 pub mod registry;
 pub mod scylla;
+mod width;
 
-pub use batch::Batch;
+pub use batch::{Batch, BatchSize};
 pub use error::{Disposition, ExportError};
 pub use exporter::{Exporter, Held};
 pub use mark::Mark;
-pub use registry::{BuildError, Scope, Sink, build, tables_of};
+pub use registry::{BuildError, Scope, Sink, batch_size_of, build, tables_of};

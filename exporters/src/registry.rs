@@ -6,7 +6,7 @@ use headwater_storage::model::ChainName;
 use headwater_storage::tables::Table;
 
 use crate::parts::PartExporter;
-use crate::{ExportError, Exporter, azure_tables, hdfs, kafka, memory, scylla};
+use crate::{BatchSize, ExportError, Exporter, azure_tables, hdfs, kafka, memory, scylla};
 
 /// Why an exporter cannot be made from its configuration.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,14 @@ pub fn tables_of(kind: &str) -> Vec<Table> {
         "scylla" => scylla::SOURCES.to_vec(),
         "azure_tables" => azure_tables::SOURCES.to_vec(),
         _ => Table::ALL.to_vec(),
+    }
+}
+
+/// How batches for a kind are cut.
+pub fn batch_size_of(kind: &str) -> BatchSize {
+    match kind {
+        "azure_tables" => azure_tables::BATCH_SIZE,
+        _ => BatchSize { records: 64, bytes: 1 << 20 },
     }
 }
 

@@ -19,6 +19,8 @@ pub struct KeyLimits {
 /// What a key did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KeyCount {
+    /// HTTP requests that came.
+    pub requests: u64,
     /// Calls that came, each of a batch by itself.
     pub calls: u64,
     /// Most calls in any second.
@@ -71,6 +73,7 @@ impl Meter {
         }
         count.second.push_back((now, calls));
         count.most_in_a_second = count.most_in_a_second.max(inside + calls);
+        count.requests += 1;
         count.calls += calls;
         Ok(())
     }

@@ -1,11 +1,7 @@
 //! Where a batch ends: a pure function of the log and of the position in it (INV-7).
 
+use headwater_exporters::BatchSize;
 use headwater_storage::model::Lsn;
-
-/// Batches never cross a multiple of this.
-const GRID_RECORDS: u64 = 64;
-/// Bytes of frames in a batch, unless a single one is larger.
-const BYTES_MAX: u64 = 1 << 20;
 
 /// Where an exporter stands.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +17,7 @@ pub struct Position {
 /// The last record of the next batch; `None` when everything is exported.
 pub fn cut<E>(
     position: Position,
+    size: BatchSize,
     frame_bytes: impl Fn(Lsn) -> Result<u64, E>,
 ) -> Result<Option<Lsn>, E> {
     let Position { exported, intent, durable } = position;
@@ -31,12 +28,12 @@ pub fn cut<E>(
         return Ok(Some(intent));
     }
     let first = exported.next();
-    let grid_end = (first.0 / GRID_RECORDS + 1) * GRID_RECORDS - 1;
+    let grid_end = (first.0 / size.records + 1) * size.records - 1;
     let mut bytes = 0;
     let mut last = first;
     for lsn in first.0..=grid_end.min(durable.0) {
         bytes += frame_bytes(Lsn(lsn))?;
-        if bytes > BYTES_MAX && lsn > first.0 {
+        if bytes > size.bytes && lsn > first.0 {
             break;
         }
         last = Lsn(lsn);
@@ -48,10 +45,12 @@ pub fn cut<E>(
 mod tests {
     use super::*;
 
+    const SIZE: BatchSize = BatchSize { records: 64, bytes: 1 << 20 };
+
     fn cut_at(exported: u64, intent: Option<u64>, durable: u64, frame: u64) -> Option<u64> {
         let intent = intent.map(Lsn);
         let position = Position { exported: Lsn(exported), intent, durable: Lsn(durable) };
-        let last: Result<Option<Lsn>, ()> = cut(position, |_| Ok(frame));
+        let last: Result<Option<Lsn>, ()> = cut(position, SIZE, |_| Ok(frame));
         last.unwrap().map(|lsn| lsn.0)
     }
 

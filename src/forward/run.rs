@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_exporters::encode::Filter;
-use headwater_exporters::{Batch, ExportError, Exporter, Held, Mark, failpoint};
+use headwater_exporters::{Batch, BatchSize, ExportError, Exporter, Held, Mark, failpoint};
 use headwater_storage::ledger::Cursor;
 use headwater_storage::model::{Branches, Lane, Lsn, Op, OwnedEvent};
 use headwater_storage::store::StoreError;
@@ -26,6 +26,8 @@ pub struct Runner {
     pub station: Station,
     /// The sink.
     pub exporter: Arc<dyn Exporter>,
+    /// How batches are cut.
+    pub size: BatchSize,
     /// Where its log parted from those of other nodes.
     pub branches: Branches,
     /// Tables that go.
@@ -136,7 +138,7 @@ impl Runner {
             *cursor = Cursor { exported: before, intent: None, ..*cursor };
             return Ok(Ok(()));
         }
-        let last = match cut(position, |lsn| log.weight(lsn)) {
+        let last = match cut(position, self.size, |lsn| log.weight(lsn)) {
             Ok(last) => last,
             Err(error) => {
                 self.station.wait_for_store(&error.into()).await;

@@ -32,7 +32,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// As in the program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);

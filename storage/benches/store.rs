@@ -28,7 +28,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// As in the program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Blocks of a run: two cells of the grid.
 const BLOCKS: u64 = 2_000;

@@ -31,7 +31,7 @@ pub struct AzureTablesConfig {
     pub managed_identity: bool,
     /// A file with an authority that is trusted beside the system's, in PEM.
     pub certificate: Option<PathBuf>,
-    /// Requests in flight.
+    /// Requests in flight at most: fewer while the service says that it is too much.
     #[serde(default = "requests")]
     pub requests: usize,
     /// How long one request may take, in the service.

@@ -10,6 +10,7 @@ use futures::stream::FuturesUnordered;
 use headwater_storage::model::ChainName;
 
 use crate::noted::{Seen, replaced};
+use crate::width::Width;
 use crate::{Batch, BuildError, ExportError, Exporter, Held, Mark, Scope, failpoint};
 
 use super::AzureTablesConfig;
@@ -23,7 +24,7 @@ use super::tables::{CURSORS, SOURCES, Target, targets};
 /// A partition that is busy is asked again so many times, 0.1 s doubling to 3 s apart: some 15 s.
 const BUSY_TIMES_MAX: u32 = 9;
 /// One connection that is cut does not cost the batch what the others wrote.
-const CUT_TIMES_MAX: u32 = 3;
+pub(super) const CUT_TIMES_MAX: u32 = 3;
 const BUSY_FIRST: Duration = Duration::from_millis(100);
 const BUSY_MAX: Duration = Duration::from_secs(3);
 
@@ -33,6 +34,7 @@ pub struct AzureTables {
     config: AzureTablesConfig,
     targets: Vec<&'static Target>,
     client: Client,
+    width: Width,
     /// The chains that the exporter takes.
     chains_taken: Vec<ChainName>,
     /// A random name of this process.
@@ -82,6 +84,7 @@ impl AzureTables {
         Ok(AzureTables {
             name: name.to_owned(),
             targets: targets(&scope.tables),
+            width: Width::new(config.requests),
             config,
             client,
             chains_taken: scope.chains.clone(),
@@ -151,13 +154,18 @@ impl AzureTables {
             sink: self.sink(),
             reason: error.to_string(),
         })?;
+        self.write_all(&partitions).await
+    }
+
+    /// Writes all entities, as many requests at once as the service takes.
+    pub(super) async fn write_all(&self, partitions: &[Partition]) -> Result<(), ExportError> {
         let groups = partitions.iter().flat_map(|partition| {
             pieces(&partition.entities).into_iter().map(move |piece| (partition, piece))
         });
         let mut waiting = groups.collect::<Vec<_>>().into_iter();
         let mut flying = FuturesUnordered::new();
         loop {
-            while flying.len() < self.config.requests {
+            while flying.len() < self.width.now() {
                 let Some((partition, piece)) = waiting.next() else { break };
                 flying.push(self.write(partition, piece));
             }
@@ -176,8 +184,10 @@ impl AzureTables {
     async fn write(&self, partition: &Partition, entities: &[Entity]) -> Result<(), Unwritten> {
         let (mut busy, mut cut) = (0, 0);
         loop {
+            let round = self.width.sent();
             let failure = match self.write_once(partition, entities).await {
-                Err(Failure::Busy(_)) if busy < BUSY_TIMES_MAX => {
+                Err(Failure::Busy(reason)) if busy < BUSY_TIMES_MAX => {
+                    self.width.too_much(round, &self.sink(), &reason);
                     tokio::time::sleep(BUSY_FIRST.saturating_mul(1 << busy).min(BUSY_MAX)).await;
                     busy += 1;
                     continue;
@@ -188,7 +198,10 @@ impl AzureTables {
                     continue;
                 }
                 Err(failure) => failure,
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.width.took(round);
+                    return Ok(());
+                }
             };
             return match (&failure, entities) {
                 (Failure::TooLarge(_), [_, _, ..]) => {
@@ -363,77 +376,5 @@ impl Exporter for AzureTables {
                 self.with_progress(&chain, |progress| progress.noted = Some(released));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    /// A service that ends so many connections before it answers; how many came.
-    fn service(cuts: u32) -> (String, Arc<AtomicU32>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let count = Arc::new(AtomicU32::new(0));
-        let counted = count.clone();
-        #[expect(clippy::disallowed_methods, reason = "a test's service ends with the test")]
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (mut stream, mut request) = (stream.unwrap(), Vec::new());
-                while !request.ends_with(format!("--{BOUNDARY}--\r\n").as_bytes()) {
-                    let mut bytes = [0; 4_096];
-                    let read = stream.read(&mut bytes).unwrap();
-                    request.extend_from_slice(&bytes[..read]);
-                }
-                if counted.fetch_add(1, Ordering::SeqCst) < cuts {
-                    continue;
-                }
-                let body = "HTTP/1.1 204 No Content\r\n\r\n".repeat(2);
-                let length = body.len();
-                let head = format!("HTTP/1.1 202 Accepted\r\nContent-Length: {length}\r\n");
-                write!(stream, "{head}Connection: close\r\n\r\n{body}").unwrap();
-            }
-        });
-        (format!("http://{address}/account"), count)
-    }
-
-    fn sink(endpoint: &str) -> AzureTables {
-        let text = format!("account = \"account\"\nendpoint = \"{endpoint}\"\nkey = \"a2V5\"\n");
-        let scope = Scope { chains: Vec::new(), tables: Vec::new() };
-        AzureTables::open("tables", toml::from_str(&text).unwrap(), &scope).unwrap()
-    }
-
-    fn partition() -> Partition {
-        let entity = |key: &str| Entity {
-            row_key: key.to_owned(),
-            json: "{}".to_owned(),
-            event_id: key.to_owned(),
-        };
-        let entities = vec![entity("a"), entity("b")];
-        Partition { table: "Blocks", key: "1".to_owned(), entities }
-    }
-
-    #[tokio::test]
-    async fn connections_that_are_cut_are_made_again_a_few_times() {
-        for (cuts, asked) in [(0, 1), (CUT_TIMES_MAX, CUT_TIMES_MAX + 1)] {
-            let (endpoint, count) = service(cuts);
-            let partition = partition();
-            let written = sink(&endpoint).write(&partition, &partition.entities).await;
-            assert!(written.is_ok(), "{cuts} cuts");
-            assert_eq!(count.load(Ordering::SeqCst), asked);
-        }
-        let (endpoint, count) = service(u32::MAX);
-        let partition = partition();
-        let written = sink(&endpoint).write(&partition, &partition.entities).await;
-        let failure = written.err().map(|unwritten| unwritten.failure);
-        assert!(matches!(failure, Some(Failure::Cut(_))), "{failure:?}");
-        assert_eq!(count.load(Ordering::SeqCst), CUT_TIMES_MAX + 1);
-        let error = failure.unwrap().into_error("here".to_owned());
-        assert!(matches!(error, ExportError::Unavailable { .. }), "{error}");
     }
 }

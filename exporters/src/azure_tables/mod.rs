@@ -10,7 +10,9 @@ mod failure;
 mod group;
 mod signature;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use config::AzureTablesConfig;
 pub use exporter::AzureTables;
-pub use tables::SOURCES;
+pub use tables::{BATCH_SIZE, SOURCES};

@@ -3,10 +3,16 @@
 use headwater_storage::model::Op;
 use headwater_storage::tables::Table;
 
+use crate::BatchSize;
+
 use super::encode::Cells;
 
 /// The tables that can go to this sink.
 pub const SOURCES: &[Table] = &[Table::Blocks, Table::Transactions, Table::ChainEvents];
+
+/// A request takes 100 entities of one partition, and tables by hash have 256 partitions: batches
+/// of the usual size would fill a few places of each (decision 0024).
+pub const BATCH_SIZE: BatchSize = BatchSize { records: 256, bytes: 4 << 20 };
 
 /// A table at the sink.
 pub(super) struct Target {

@@ -31,7 +31,7 @@ pub struct ScyllaConfig {
     pub password: Option<SecretString>,
     /// How connections are encrypted; not at all by default.
     pub tls: Option<TlsConfig>,
-    /// Requests in flight.
+    /// Requests in flight at most: fewer while the cluster says that it is too much.
     #[serde(default = "requests")]
     pub requests: usize,
     /// How long one request may take.

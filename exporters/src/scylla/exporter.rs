@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::clock::unix_micros;
 use crate::noted::{Seen, replaced};
+use crate::width::Width;
 use crate::{Batch, BuildError, ExportError, Exporter, Held, Scope, failpoint};
 
 use super::ScyllaConfig;
@@ -23,13 +24,14 @@ use super::layout::{Layout, layouts};
 use super::schema::{self, Space};
 use super::tables::SOURCES;
 use super::usage;
-use super::write::{Unwritten, write};
+use super::write::{Sink, Unwritten};
 
 /// The CQL sink.
 pub struct Scylla {
     name: String,
     config: ScyllaConfig,
     layouts: Arc<Vec<Layout>>,
+    width: Width,
     spaces: Vec<Space>,
     /// The chains that the exporter takes.
     chains_taken: Vec<ChainName>,
@@ -73,6 +75,7 @@ impl Scylla {
         }
         Ok(Scylla {
             name: name.to_owned(),
+            width: Width::new(config.requests),
             config,
             layouts: Arc::new(layouts),
             spaces,
@@ -187,11 +190,8 @@ impl Scylla {
             reason: error.to_string(),
         })?;
         let Connected { session, inserts, .. } = connected;
-        let Err(Unwritten { failure, row }) =
-            write(session, inserts, &rows, self.config.requests).await
-        else {
-            return Ok(());
-        };
+        let sink = Sink { session, inserts, width: &self.width, name: &self.config.sink() };
+        let Err(Unwritten { failure, row }) = sink.write(&rows).await else { return Ok(()) };
         let event_id = row.and_then(|row| event_ids.get(row));
         let (Failure::Invalid(reason), Some(event_id)) = (&failure, event_id) else {
             return Err(self.failed(failure));

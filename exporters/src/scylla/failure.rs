@@ -13,6 +13,8 @@ use crate::ExportError;
 pub(super) enum Failure {
     /// The cluster is away, slow or has lost its quorum.
     Away(String),
+    /// It answers, and this was too much for it.
+    Busy(String),
     /// It knows us and says no, or we it.
     Refused(String),
     /// It does not take the statement: the schema, or the values.
@@ -24,7 +26,9 @@ impl Failure {
     pub(super) fn into_error(self, sink: &str) -> ExportError {
         let sink = sink.to_owned();
         match self {
-            Failure::Away(reason) => ExportError::Unavailable { sink, reason },
+            Failure::Away(reason) | Failure::Busy(reason) => {
+                ExportError::Unavailable { sink, reason }
+            }
             Failure::Refused(reason) => ExportError::Refused { sink, reason },
             Failure::Invalid(reason) => ExportError::Missing {
                 sink,
@@ -48,20 +52,20 @@ fn of_server(error: &DbError, reason: &str) -> Failure {
         DbError::Invalid | DbError::SyntaxError | DbError::ConfigError => {
             Failure::Invalid(reason.to_owned())
         }
+        DbError::Overloaded | DbError::WriteTimeout { .. } | DbError::RateLimitReached { .. } => {
+            Failure::Busy(text)
+        }
         DbError::AlreadyExists { .. }
         | DbError::FunctionFailure { .. }
         | DbError::Unavailable { .. }
-        | DbError::Overloaded
         | DbError::IsBootstrapping
         | DbError::TruncateError
         | DbError::ReadTimeout { .. }
-        | DbError::WriteTimeout { .. }
         | DbError::ReadFailure { .. }
         | DbError::WriteFailure { .. }
         | DbError::Unprepared { .. }
         | DbError::ServerError
         | DbError::ProtocolError
-        | DbError::RateLimitReached { .. }
         | DbError::Other(_)
         | _ => Failure::Away(text),
     }
@@ -168,6 +172,7 @@ mod tests {
         let wrong = "Provided username me and/or password are incorrect";
         let refused = of_server(&DbError::AuthenticationError, wrong);
         assert_eq!(refused, Failure::Refused(wrong.to_owned()));
+        assert!(matches!(of_server(&DbError::Overloaded, "1000 in flight"), Failure::Busy(_)));
         let missing = of_server(&DbError::Invalid, "keyspace hw does not exist");
         assert!(missing.into_error("here").to_string().contains("keyspace hw does not exist"));
     }

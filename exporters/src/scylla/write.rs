@@ -1,10 +1,14 @@
 //! Sends rows: those of one partition together, many requests in flight.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use scylla::client::session::Session;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
+
+use crate::width::Width;
 
 use super::encode::BoundRow;
 use super::failure::Failure;
@@ -13,6 +17,9 @@ use super::failure::Failure;
 /// that of a frame.
 const ROWS_MAX: usize = 200;
 const BYTES_MAX: usize = 100 << 10;
+/// What is too much for the cluster is asked again so many times, 0.1 s doubling apart.
+const BUSY_TIMES_MAX: u32 = 3;
+const BUSY_FIRST: Duration = Duration::from_millis(100);
 
 /// What went wrong, and with which row.
 #[derive(Debug)]
@@ -22,23 +29,90 @@ pub(super) struct Unwritten {
     pub(super) row: Option<usize>,
 }
 
-/// Writes sorted rows with so many requests in flight; on an error some may be written.
-pub(super) async fn write(
-    session: &Session,
-    inserts: &[PreparedStatement],
-    rows: &[BoundRow],
-    requests: usize,
-) -> Result<(), Unwritten> {
-    let mut waiting = pieces(rows).into_iter();
-    let mut flying = FuturesUnordered::new();
-    loop {
-        while flying.len() < requests {
-            let Some(piece) = waiting.next() else { break };
-            flying.push(write_piece(session, inserts, piece));
+/// Where rows go.
+pub(super) struct Sink<'a> {
+    pub(super) session: &'a Session,
+    /// By layout.
+    pub(super) inserts: &'a [PreparedStatement],
+    /// Requests in flight.
+    pub(super) width: &'a Width,
+    pub(super) name: &'a str,
+}
+
+impl Sink<'_> {
+    /// Writes sorted rows; on an error some may be written.
+    pub(super) async fn write(&self, rows: &[BoundRow]) -> Result<(), Unwritten> {
+        let mut waiting = pieces(rows).into_iter();
+        let mut flying = FuturesUnordered::new();
+        loop {
+            while flying.len() < self.width.now() {
+                let Some(piece) = waiting.next() else { break };
+                flying.push(self.write_patiently(piece));
+            }
+            match flying.next().await {
+                Some(written) => written?,
+                None => return Ok(()),
+            }
         }
-        match flying.next().await {
-            Some(written) => written?,
-            None => return Ok(()),
+    }
+
+    /// Writes rows of one partition; waits while that is too much for the cluster.
+    async fn write_patiently(&self, piece: &[BoundRow]) -> Result<(), Unwritten> {
+        let mut busy = 0;
+        loop {
+            let round = self.width.sent();
+            let written = self.write_piece(piece).await;
+            match &written {
+                Ok(()) => self.width.took(round),
+                Err(Unwritten { failure: Failure::Busy(reason), .. }) => {
+                    self.width.too_much(round, self.name, reason);
+                    if busy < BUSY_TIMES_MAX {
+                        tokio::time::sleep(BUSY_FIRST.saturating_mul(1 << busy)).await;
+                        busy += 1;
+                        continue;
+                    }
+                }
+                Err(_) => {}
+            }
+            return written;
+        }
+    }
+
+    async fn write_piece(&self, piece: &[BoundRow]) -> Result<(), Unwritten> {
+        if let [row] = piece {
+            return self.write_row(row).await;
+        }
+        let Some(insert) = piece.first().and_then(|row| self.inserts.get(row.layout)) else {
+            return Ok(());
+        };
+        let mut batch = Batch::new(BatchType::Unlogged);
+        for _ in piece {
+            batch.append_statement(insert.clone());
+        }
+        batch.set_is_idempotent(true);
+        let failure = match self.session.batch(&batch, piece).await {
+            Ok(_) => return Ok(()),
+            Err(error) => Failure::from(error),
+        };
+        if !matches!(failure, Failure::Invalid(_)) {
+            return Err(Unwritten { failure, row: None });
+        }
+        // One of them is refused: one by one says which.
+        for row in piece {
+            self.write_row(row).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_row(&self, row: &BoundRow) -> Result<(), Unwritten> {
+        let Some(insert) = self.inserts.get(row.layout) else { return Ok(()) };
+        match self.session.execute_unpaged(insert, row).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let failure = Failure::from(error);
+                let is_refused = matches!(failure, Failure::Invalid(_));
+                Err(Unwritten { failure, row: is_refused.then_some(row.row) })
+            }
         }
     }
 }
@@ -62,50 +136,4 @@ fn pieces(rows: &[BoundRow]) -> Vec<&[BoundRow]> {
         }
     }
     pieces
-}
-
-async fn write_piece(
-    session: &Session,
-    inserts: &[PreparedStatement],
-    piece: &[BoundRow],
-) -> Result<(), Unwritten> {
-    if let [row] = piece {
-        return write_row(session, inserts, row).await;
-    }
-    let Some(insert) = piece.first().and_then(|row| inserts.get(row.layout)) else {
-        return Ok(());
-    };
-    let mut batch = Batch::new(BatchType::Unlogged);
-    for _ in piece {
-        batch.append_statement(insert.clone());
-    }
-    batch.set_is_idempotent(true);
-    let failure = match session.batch(&batch, piece).await {
-        Ok(_) => return Ok(()),
-        Err(error) => Failure::from(error),
-    };
-    if !matches!(failure, Failure::Invalid(_)) {
-        return Err(Unwritten { failure, row: None });
-    }
-    // One of them is refused: one by one says which.
-    for row in piece {
-        write_row(session, inserts, row).await?;
-    }
-    Ok(())
-}
-
-async fn write_row(
-    session: &Session,
-    inserts: &[PreparedStatement],
-    row: &BoundRow,
-) -> Result<(), Unwritten> {
-    let Some(insert) = inserts.get(row.layout) else { return Ok(()) };
-    match session.execute_unpaged(insert, row).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let failure = Failure::from(error);
-            let is_refused = matches!(failure, Failure::Invalid(_));
-            Err(Unwritten { failure, row: is_refused.then_some(row.row) })
-        }
-    }
 }
