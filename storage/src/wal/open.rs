@@ -51,14 +51,20 @@ pub fn open(
     let mut is_sound = true;
     if scan.is_torn && !ends_in_hole {
         cut(&segment, scan.end, scan.next)?;
-        is_sound = can_be_read(&segment, scan.end)? || scan.next == segment.first;
+        is_sound = can_be_read(&segment, scan.end)?;
     }
     log.found_holes(scan.holes);
     log.set_durable(Lsn(scan.next.0 - 1));
+    writer.next = scan.next;
+    if !is_sound && scan.next == segment.first {
+        // Nothing in it counts, and the file of the next record has its name.
+        disk.remove(&segment.path)?;
+        disk.sync_folder(folder)?;
+        return Ok(writer);
+    }
     let file_bytes = segment.file.size()?;
     let segment = Arc::new(segment);
     log.add_active(&segment, file_bytes);
-    writer.next = scan.next;
     // Damage is left as it is, earlier formats are only read, and what is written to a sector that
     // the disk does not give back may be lost: the next record begins a file.
     let is_todays = segment.layout == Layout::V2 && segment.is_headed && !name.is_trimmed;

@@ -200,6 +200,25 @@ fn damage_before_a_durable_record_is_a_hole_even_without_a_ledger() {
 }
 
 #[test]
+fn a_file_without_records_that_cannot_be_read_is_made_anew() {
+    for offset in [0, 1_024] {
+        let disk = SimulatedDisk::new();
+        write_blocks(&disk, 50);
+        segment::Segment::create(&disk, &folder(), 1, Lsn(51), 4 << 10).unwrap();
+        disk.spoil(&segment_path(51, false), offset);
+        let mut writer = open_on(&disk, 50).unwrap();
+        assert_eq!(writer.next_lsn(), Lsn(51));
+        let all = blocks(60);
+        for block in &all[50..] {
+            writer.append(&[applied(block)]).unwrap();
+        }
+        let again = open_on(&disk, 60).unwrap();
+        assert_lost(again.log(), &all, NOTHING);
+        assert_eq!(again.log().take_holes(), []);
+    }
+}
+
+#[test]
 fn sectors_that_read_as_zeros_are_a_hole() {
     let disk = SimulatedDisk::new();
     let blocks = write_blocks(&disk, 50);
