@@ -13,8 +13,10 @@ use crate::ExportError;
 pub(super) enum Failure {
     /// The cluster is away, slow or has lost its quorum.
     Away(String),
-    /// It answers, and this was too much for it.
+    /// It answers that this is too much.
     Busy(String),
+    /// A replica did not answer it in time: it is busy, or gone with what it took last.
+    Late(String),
     /// It knows us and says no, or we it.
     Refused(String),
     /// It does not take the statement: the schema, or the values.
@@ -26,7 +28,7 @@ impl Failure {
     pub(super) fn into_error(self, sink: &str) -> ExportError {
         let sink = sink.to_owned();
         match self {
-            Failure::Away(reason) | Failure::Busy(reason) => {
+            Failure::Away(reason) | Failure::Busy(reason) | Failure::Late(reason) => {
                 ExportError::Unavailable { sink, reason }
             }
             Failure::Refused(reason) => ExportError::Refused { sink, reason },
@@ -52,9 +54,8 @@ fn of_server(error: &DbError, reason: &str) -> Failure {
         DbError::Invalid | DbError::SyntaxError | DbError::ConfigError => {
             Failure::Invalid(reason.to_owned())
         }
-        DbError::Overloaded | DbError::WriteTimeout { .. } | DbError::RateLimitReached { .. } => {
-            Failure::Busy(text)
-        }
+        DbError::Overloaded | DbError::RateLimitReached { .. } => Failure::Busy(text),
+        DbError::WriteTimeout { .. } => Failure::Late(text),
         DbError::AlreadyExists { .. }
         | DbError::FunctionFailure { .. }
         | DbError::Unavailable { .. }

@@ -72,6 +72,10 @@ impl Sink<'_> {
                         continue;
                     }
                 }
+                // What a replica took before may be gone too: that is the runner's to send again.
+                Err(Unwritten { failure: Failure::Late(reason), .. }) => {
+                    self.width.too_much(round, self.name, reason);
+                }
                 Err(_) => {}
             }
             return written;

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import time
 
+from cassandra import ConsistencyLevel
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import WhiteListRoundRobinPolicy
 from cassandra.query import dict_factory
@@ -21,7 +22,9 @@ def cassandra(action, work, *arguments, **settings):
 
 
 def connect(*addresses, port=9042, **more):
-    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy(addresses), row_factory=dict_factory, request_timeout=60)
+    # As the rows were written: a single busy node may lack what the two others hold.
+    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy(addresses), row_factory=dict_factory, request_timeout=60,
+                               consistency_level=ConsistencyLevel.LOCAL_QUORUM)
     end = time.monotonic() + 120
     while True:
         try:
