@@ -24,7 +24,7 @@ use super::layout::{Layout, layouts};
 use super::schema::{self, Space};
 use super::tables::SOURCES;
 use super::usage;
-use super::write::{Sink, Unwritten};
+use super::write::{RowWriter, Unwritten};
 
 /// The CQL sink.
 pub struct Scylla {
@@ -190,8 +190,9 @@ impl Scylla {
             reason: error.to_string(),
         })?;
         let Connected { session, inserts, .. } = connected;
-        let sink = Sink { session, inserts, width: &self.width, name: &self.config.sink() };
-        let Err(Unwritten { failure, row }) = sink.write(&rows).await else { return Ok(()) };
+        let name = self.config.sink();
+        let writer = RowWriter { session, inserts, width: &self.width, name: &name };
+        let Err(Unwritten { failure, row }) = writer.write(&rows).await else { return Ok(()) };
         let event_id = row.and_then(|row| event_ids.get(row));
         let (Failure::Invalid(reason), Some(event_id)) = (&failure, event_id) else {
             return Err(self.failed(failure));

@@ -163,10 +163,13 @@ impl From<ExecutionError> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use scylla::errors::WriteType;
+    use scylla::statement::Consistency;
+
     use super::*;
 
     #[test]
-    fn a_lost_quorum_is_no_wrong_password() {
+    fn what_the_server_says_is_told_apart() {
         let words = "Unable to perform authentication: Cannot achieve consistency level QUORUM";
         let lost = of_server(&DbError::AuthenticationError, words);
         assert!(matches!(lost, Failure::Away(_)));
@@ -174,6 +177,13 @@ mod tests {
         let refused = of_server(&DbError::AuthenticationError, wrong);
         assert_eq!(refused, Failure::Refused(wrong.to_owned()));
         assert!(matches!(of_server(&DbError::Overloaded, "1000 in flight"), Failure::Busy(_)));
+        let late = DbError::WriteTimeout {
+            consistency: Consistency::LocalQuorum,
+            received: 1,
+            required: 2,
+            write_type: WriteType::Simple,
+        };
+        assert!(matches!(of_server(&late, "timed out"), Failure::Late(_)), "not asked in place");
         let missing = of_server(&DbError::Invalid, "keyspace hw does not exist");
         assert!(missing.into_error("here").to_string().contains("keyspace hw does not exist"));
     }

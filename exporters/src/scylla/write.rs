@@ -29,8 +29,8 @@ pub(super) struct Unwritten {
     pub(super) row: Option<usize>,
 }
 
-/// Where rows go.
-pub(super) struct Sink<'a> {
+/// Where rows go, and how many requests at once.
+pub(super) struct RowWriter<'a> {
     pub(super) session: &'a Session,
     /// By layout.
     pub(super) inserts: &'a [PreparedStatement],
@@ -39,7 +39,7 @@ pub(super) struct Sink<'a> {
     pub(super) name: &'a str,
 }
 
-impl Sink<'_> {
+impl RowWriter<'_> {
     /// Writes sorted rows; on an error some may be written.
     pub(super) async fn write(&self, rows: &[BoundRow]) -> Result<(), Unwritten> {
         let mut waiting = pieces(rows).into_iter();
