@@ -73,14 +73,17 @@ pub(super) async fn one(
     let wanted = Wanted::parse(&text)?;
     let unknown = || ApiError::UnknownBlock { chain: name.clone(), block: text.clone() };
     let reading = chain.clone();
-    let event = crate::supervisor::on_cpu(move || wanted.read(&reading)).await?;
-    let event = event.ok_or_else(unknown)?;
+    let found = crate::supervisor::on_cpu(move || -> Result<_, ApiError> {
+        let Some(event) = wanted.read(&reading)? else { return Ok(None) };
+        let is_canonical = reading.is_canonical(&event.head)?;
+        Ok(Some((event, is_canonical)))
+    });
+    let (event, is_canonical) = found.await?.ok_or_else(unknown)?;
     let block = event.block.ok_or_else(unknown)?;
     let head = event.head;
-    let number = head.block.number;
-    let (is_canonical, is_final) = chain.with_state(|state| match state.canonical(number) {
-        Some(known) => (known.block == head.block, state.is_final(known)),
-        None => (state.sealed().contains(number), state.sealed().contains(number)),
+    // What is sealed is final.
+    let is_final = chain.with_state(|state| {
+        state.canonical(head.block.number).is_none_or(|known| state.is_final(known))
     });
     let facts = json!({
         "chain": name,

@@ -43,10 +43,32 @@ async fn reorgs_1_to_64_deep_leave_the_canonical_chain_everywhere() {
         }),
     ];
     assert_eq!(rows, expected);
-    let one = "select count(*) as n from blocks_all where block_number = 60 and not is_canonical";
-    let of_events = "select count(*) as n from chain_events where block_number = 60 \
+    let one = "select count(*) as n from blocks_all where block_number = 100 and not is_canonical";
+    let of_events = "select count(*) as n from chain_events where block_number = 100 \
                      and op = 'reverted'";
-    assert_eq!(appliance.sql(one).await, appliance.sql(of_events).await);
+    let rows = appliance.sql(one).await;
+    assert_eq!(rows[0]["n"], DEEPEST + 70 - 100, "the fork is at 69");
+    assert_eq!(rows, appliance.sql(of_events).await);
+    // An orphan is known by its hash, and as one, also when its number is sealed.
+    let orphans = "select block_hash from orphaned_blocks where block_number = 100";
+    let orphans = appliance.sql(orphans).await;
+    assert!(orphans.len() > 3, "{orphans:?}");
+    for is_sealed in [false, true] {
+        for orphan in &orphans {
+            let hash = orphan["block_hash"].as_str().unwrap();
+            let (status, body) = appliance.get(&format!("/v1/chains/devnet/blocks/{hash}")).await;
+            assert_eq!((status, body["block"]["hash"].as_str()), (200, Some(hash)));
+            let told = (body["canonical"].as_bool(), body["final"].as_bool());
+            assert_eq!(told, (Some(false), Some(false)), "sealed: {is_sealed}, {hash}");
+        }
+        chain.node.mine(80).unwrap();
+        appliance.follows(&chain).await;
+        let sealed = crate::harness::until("the seal", async || {
+            let (_, view) = appliance.get("/v1/chains/devnet").await;
+            view["sealed_blocks"].as_u64().filter(|blocks| *blocks > 100)
+        });
+        sealed.await;
+    }
     assert_eq!(appliance.terminate().code(), Some(0));
 }
 

@@ -172,11 +172,17 @@ impl Chain {
 
     /// The canonical block of a number.
     pub fn block_by_number(&self, number: u64) -> Result<Option<OwnedEvent>, StoreError> {
+        let lsn = self.canonical_lsn(number)?;
+        Ok(lsn.map(|lsn| self.read_if_there(lsn)).transpose()?.flatten())
+    }
+
+    /// The record that applied the canonical block of a number.
+    fn canonical_lsn(&self, number: u64) -> Result<Option<Lsn>, StoreError> {
         let (unsealed, part) = self.with_state(|state| {
             let part = state.part_of(Table::Blocks, number).cloned();
             (state.canonical(number).map(|head| head.lsn), part)
         });
-        let lsn = match (unsealed, part) {
+        Ok(match (unsealed, part) {
             (Some(lsn), _) => Some(lsn),
             (None, Some(part)) => match self.index() {
                 Some(index) if index.indexed() >= part.last_lsn => index.block_by_number(number)?,
@@ -188,8 +194,7 @@ impl Chain {
                 }
             },
             (None, None) => None,
-        };
-        Ok(lsn.map(|lsn| self.read_if_there(lsn)).transpose()?.flatten())
+        })
     }
 
     /// A block by its hash, canonical or orphaned.
@@ -214,7 +219,7 @@ impl Chain {
         let found = self.index().map(|index| index.transaction(hash)).transpose()?.flatten();
         let Some(Place { lsn, at }) = found else { return self.whole_index().map(|_| None) };
         let Some(event) = self.read_if_there(lsn)? else { return Ok(None) };
-        Ok(self.is_canonical(&event.head).then_some((event, at as usize)))
+        Ok(self.is_canonical(&event.head)?.then_some((event, at as usize)))
     }
 
     /// Transactions of canonical blocks that an address took part in, newest first.
@@ -231,19 +236,23 @@ impl Chain {
             let hash = event.block.as_ref().and_then(|block| {
                 block.transactions.get(touch.transaction_index as usize).map(|t| t.hash)
             });
-            if let Some(hash) = hash.filter(|_| self.is_canonical(&event.head)) {
+            if let Some(hash) = hash
+                && self.is_canonical(&event.head)?
+            {
                 found.push((touch, hash));
             }
         }
         Ok(found)
     }
 
-    fn is_canonical(&self, head: &EventHead) -> bool {
+    /// Whether the block that a record applied is its number's still: an orphan of a number that is
+    /// sealed stays in the log.
+    pub fn is_canonical(&self, head: &EventHead) -> Result<bool, StoreError> {
         let number = head.block.number;
-        self.with_state(|state| match state.canonical(number) {
-            Some(known) => known.block == head.block,
-            None => state.sealed().contains(number),
-        })
+        match self.with_state(|state| state.canonical(number).copied()) {
+            Some(known) => Ok(known.block == head.block),
+            None => Ok(self.canonical_lsn(number)? == Some(head.lsn)),
+        }
     }
 }
 
