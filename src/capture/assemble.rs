@@ -7,9 +7,6 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::verify::{Depth, Mismatch, verify_body, verify_receipts};
 
-/// Topics of a log at most (`LOG4`).
-const TOPICS_MAX: usize = 4;
-
 /// Either half of a block: an object is the block, a list is its receipts.
 #[derive(Debug)]
 pub enum Piece {
@@ -64,14 +61,6 @@ pub(super) enum AssembleError {
     /// A hash or root does not come out.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// No EVM can emit that.
-    #[error("block {number}: a log has {topics} topics")]
-    Topics {
-        /// The block.
-        number: u64,
-        /// How many.
-        topics: usize,
-    },
 }
 
 /// A block without its receipts, what was proved of it, and who gave it.
@@ -140,9 +129,6 @@ impl Body {
             return Err(AssembleError::OtherBlock { block, found });
         }
         self.block.add_receipts(receipts)?;
-        if let Some((_, log)) = self.block.logs().find(|(_, log)| log.topics.len() > TOPICS_MAX) {
-            return Err(AssembleError::Topics { number: block.number, topics: log.topics.len() });
-        }
         Ok(self.verified.with(verify_receipts(&self.block, depth)?))
     }
 }

@@ -133,9 +133,7 @@ async fn body(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Box<Body>, RpcErro
 fn misfit(endpoint: &Endpoint, error: &AssembleError) -> RpcError {
     let cause = match error {
         AssembleError::OtherBlock { .. } => Cause::Moved,
-        AssembleError::Link(_) | AssembleError::Mismatch(_) | AssembleError::Topics { .. } => {
-            Cause::Wrong
-        }
+        AssembleError::Link(_) | AssembleError::Mismatch(_) => Cause::Wrong,
     };
     endpoint.error("eth_getBlockByNumber", cause, &error.to_string())
 }

@@ -64,7 +64,8 @@ pub(crate) fn small_block(number: u64, parent_hash: B256, salt: u8) -> Block {
         input: vec![salt; 100].into(),
         ..Transaction::default()
     };
-    let log = Log { topics: vec![hash], data: vec![1; 70].into(), ..Log::default() };
+    let log =
+        Log { topics: [hash].into_iter().collect(), data: vec![1; 70].into(), ..Log::default() };
     let receipt = Receipt { logs: Logs::new(vec![log]), ..Receipt::default() };
     let (transactions, receipts) = (vec![transaction], Some(vec![receipt]));
     let traces = if number % 4 == 3 { traces() } else { Vec::new() };

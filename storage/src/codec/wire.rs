@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, B256, Bytes, FixedBytes, U256};
 
-use crate::model::{AccessListItem, Authorization};
+use crate::model::{AccessListItem, Authorization, Topics};
 
 /// Items of a list for which room is made before they are read.
 const RESERVED_MAX: usize = 1 << 10;
@@ -45,6 +45,12 @@ pub enum DecodeError {
     /// A text that is not UTF-8.
     #[error("the text is not UTF-8")]
     Text,
+    /// A log with more topics than there are.
+    #[error("a log has {count} topics")]
+    Topics {
+        /// What was read.
+        count: usize,
+    },
     /// Kept fields that are no JSON object.
     #[error("kept fields are no JSON object")]
     Extra(#[source] serde_json::Error),
@@ -260,6 +266,24 @@ impl<T: Wire> Wire for Vec<T> {
             items.push(T::take(input)?);
         }
         Ok(items)
+    }
+}
+
+/// As a list of any length.
+impl Wire for Topics {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).put(out);
+        for topic in self {
+            topic.put(out);
+        }
+    }
+    fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
+        let count = input.take_length()?;
+        let mut topics = Topics::new();
+        for _ in 0..count {
+            topics.try_push(B256::take(input)?).map_err(|_| DecodeError::Topics { count })?;
+        }
+        Ok(topics)
     }
 }
 

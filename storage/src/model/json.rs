@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use std::marker::PhantomData;
 
 use alloy_primitives::{Address, B256, Bytes, FixedBytes, U256};
+use arrayvec::ArrayVec;
 use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -249,6 +250,63 @@ impl JsonField for Option<Vec<B256>> {
     }
     fn write(&self, out: &mut String) {
         write_list(self.as_deref().unwrap_or_default(), out, JsonField::write);
+    }
+}
+
+/// Topics of a log at most (`LOG4`).
+const TOPICS_MAX: usize = 4;
+
+/// The topics of a log.
+pub type Topics = ArrayVec<B256, TOPICS_MAX>;
+
+/// Reads a list of topics, or `null`.
+struct TopicsSeed;
+
+impl<'de> DeserializeSeed<'de> for TopicsSeed {
+    type Value = (Topics, Odd);
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TopicsSeed {
+    type Value = (Topics, Odd);
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at most {TOPICS_MAX} topics")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let (mut topics, mut odd) = (Topics::new(), Vec::new());
+        while let Some((topic, original)) =
+            seq.next_element_seed(ScalarSeed::<B256>(PhantomData))?
+        {
+            let topic = topic.ok_or_else(|| de::Error::custom("a topic is null"))?;
+            let place = topics.len();
+            topics.try_push(topic).map_err(|_| de::Error::invalid_length(place + 1, &self))?;
+            odd.extend(original.map(|original| (place, original)));
+        }
+        if odd.is_empty() {
+            return Ok((topics, None));
+        }
+        let mut originals: Vec<Value> = topics.iter().map(|t| Value::from(t.to_string())).collect();
+        for (place, original) in odd {
+            originals.splice(place..=place, [original]);
+        }
+        Ok((topics, Some(Value::Array(originals))))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok((Topics::new(), Some(Value::Null)))
+    }
+}
+
+impl JsonField for Topics {
+    fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
+        map.next_value_seed(TopicsSeed)
+    }
+    fn write(&self, out: &mut String) {
+        write_list(self, out, JsonField::write);
     }
 }
 

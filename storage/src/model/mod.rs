@@ -25,7 +25,7 @@ pub use chain::{BlockRange, BlockRef, ChainName, ChainNameError, Lane, Lsn};
 pub use date::{date_of, date_text, parse_date};
 pub use event::{ChainEvent, EventHead, Op, OwnedEvent};
 pub use header::{Header, HeaderKey, HeaderLinks};
-pub use json::Extra;
+pub use json::{Extra, Topics};
 pub use object::{Linked, Object, restore_extra};
 pub use origin::{Origin, PROVIDER_BYTES_MAX, Provider};
 pub use ranges::BlockRanges;

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes};
 use serde::de::{self, MapAccess};
 
-use super::json::{JsonField, Odd, write_list};
+use super::json::{JsonField, Odd, Topics, write_list};
 use super::object::{Linked, Object, json_object};
 
 json_object! {
@@ -55,8 +55,8 @@ json_object! {
     stored {
         /// The contract that emitted it.
         address: Address = "address",
-        /// Up to four topics.
-        topics: Vec<B256> = "topics",
+        /// Hashes of what it tells.
+        topics: Topics = "topics",
         /// Unindexed bytes.
         data: Bytes = "data",
         /// Position in the block.
@@ -171,5 +171,45 @@ impl Receipt {
         let mut logs = String::with_capacity(self.logs.len() * 512);
         write_list(&self.logs, &mut logs, |log, out| log.write_json(&place, out));
         *out = out.replacen("\"logs\":[]", &format!("\"logs\":{logs}"), 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::B256;
+
+    use super::*;
+
+    /// A log with these topics, and how it is written again.
+    fn again(topics: &str) -> Result<(Log, String), serde_json::Error> {
+        let Linked { value, links }: Linked<Log> =
+            serde_json::from_str(&format!("{{\"topics\":{topics}}}"))?;
+        let mut out = String::new();
+        value.write_json(&links, &mut out);
+        Ok((value, out))
+    }
+
+    #[test]
+    fn topics_are_given_back_as_they_came_and_no_log_has_five() {
+        let topic = |byte| B256::repeat_byte(byte).to_string();
+        let (one, two) = (topic(0xaa), topic(0xbb));
+        let odd = two.to_uppercase().replacen("0X", "0x", 1);
+        for (text, expected) in [
+            ("[]".to_owned(), vec![]),
+            (format!("[\"{one}\",\"{two}\"]"), vec![0xaa, 0xbb]),
+            (format!("[\"{one}\",\"{odd}\"]"), vec![0xaa, 0xbb]),
+            ("null".to_owned(), vec![]),
+        ] {
+            let (log, written) = again(&text).unwrap();
+            let expected: Vec<B256> = expected.into_iter().map(B256::repeat_byte).collect();
+            assert_eq!(log.topics.as_slice(), expected, "{text}");
+            assert_eq!(written, format!("{{\"topics\":{text}}}"));
+        }
+        let five = format!("[{}]", vec![format!("\"{one}\""); 5].join(","));
+        let error = again(&five).unwrap_err().to_string();
+        assert!(error.contains("at most 4 topics"), "{error}");
+        for wrong in ["[null]", "[7]", "[\"0xaa\"]", "\"0x\"", "{}"] {
+            assert!(again(wrong).is_err(), "{wrong}");
+        }
     }
 }

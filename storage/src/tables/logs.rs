@@ -7,7 +7,7 @@ use super::StoredBlock;
 use super::columns::Columns;
 use super::read::{ReadError, Row, extra_text};
 use super::value::Seconds;
-use crate::model::{Block, Log, LogLinks};
+use crate::model::{Block, Log, LogLinks, Topics};
 
 struct Item<'a> {
     block: &'a Block,
@@ -58,7 +58,7 @@ pub(super) fn links(row: &Row<'_>) -> Result<LogLinks, ReadError> {
 
 /// The log, and its transaction's position.
 pub(super) fn log(row: &Row<'_>) -> Result<(usize, Log), ReadError> {
-    let mut topics = Vec::with_capacity(TOPICS.len());
+    let mut topics = Topics::new();
     for name in TOPICS {
         topics.extend(row.required::<Option<B256>>(name)?);
     }
