@@ -24,7 +24,7 @@ pub fn make(
     // Chains that the folder holds and the configuration does not name any more.
     for facts in node.data_dir.ledger().chains()? {
         if chains.iter().all(|chain| *chain.name() != facts.name) {
-            let options = ChainOptions { has_index: false, ..ChainOptions::default() };
+            let options = ChainOptions { index: None, ..ChainOptions::default() };
             let chain = Chain::open(&node.data_dir, &facts.name, facts.chain_id, options)?;
             chains.push(Arc::new(chain));
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use headwater::capture::verify::{header_hash, prove_receipts, prove_transactions};
 use headwater::clock;
 use headwater::devnet::Recorded;
-use headwater_storage::index::Index;
+use headwater_storage::index::{self, Index};
 use headwater_storage::model::{
     Block, BlockParts, BlockRef, ChainEvent, Lane, Linked, Lsn, Origin, Receipt, Verified,
 };
@@ -114,7 +114,7 @@ fn stored(block: &Arc<Block>) -> StoredBlock {
 
 fn index(blocks: &[Arc<Block>]) {
     let folder = tempfile::tempdir().expect("a folder");
-    let index = Index::open(folder.path()).expect("an index");
+    let index = Index::open(folder.path(), index::Options::default()).expect("an index");
     let numbered: Vec<(Lsn, &Block)> =
         (1..).map(Lsn).zip(blocks.iter().map(AsRef::as_ref)).collect();
     for chunk in numbered.chunks(16) {

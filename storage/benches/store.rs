@@ -155,7 +155,7 @@ fn backlog(path: &Path) {
             partial: BlockRanges::default(),
         };
         data_dir.ledger().set_chain(&facts).expect("stored");
-        let options = ChainOptions { has_index: false, ..ChainOptions::default() };
+        let options = ChainOptions { index: None, ..ChainOptions::default() };
         let (before, started) = (resident_bytes(), now());
         let chain = Chain::open(&data_dir, &name, 1, options).expect("a chain");
         let (time, after) = (millis(started.elapsed()), resident_bytes());

@@ -33,7 +33,7 @@ fn open(disk: &SimulatedDisk, path: &str) -> Folder {
     let options = ChainOptions {
         grid: Grid { blocks: 8 },
         wal: wal::Options { segment_bytes: 3 << 10 },
-        has_index: false,
+        index: None,
     };
     let chain = Arc::new(Chain::open(&data_dir, &name(), 7, options).unwrap());
     Folder { disk: disk.clone(), data_dir, chain }

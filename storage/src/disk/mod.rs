@@ -4,12 +4,16 @@
 
 mod error;
 mod lock;
+#[cfg(test)]
+mod mounted;
 mod real;
 mod simulated;
 mod traits;
 
 pub use error::{DiskError, Operation};
 pub use lock::{FolderLock, LockError};
+#[cfg(test)]
+pub(crate) use mounted::Mounted;
 pub use real::RealDisk;
 pub use simulated::SimulatedDisk;
 pub use traits::{Disk, File, Mode, checksum, read_around, read_file, read_twice, write_file};

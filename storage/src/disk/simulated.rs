@@ -39,9 +39,48 @@ struct State {
 
 #[derive(Clone, Default)]
 struct Content {
-    current: Vec<u8>,
-    synced: Vec<u8>,
+    current: Image,
+    synced: Image,
     unsynced: Vec<Change>,
+}
+
+/// What a file holds: bytes, and zeros up to its length. Engines reserve far more than they write.
+#[derive(Clone, Default)]
+struct Image {
+    bytes: Vec<u8>,
+    length: u64,
+}
+
+impl Image {
+    /// Fills the buffer as far as the file goes.
+    fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
+        let room = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let count = room.min(buffer.len());
+        let written = usize::try_from(offset).ok().and_then(|start| self.bytes.get(start..));
+        let written = written.unwrap_or_default();
+        let due = buffer.get_mut(..count).unwrap_or_default();
+        let (bytes, zeros) = due.split_at_mut(written.len().min(count));
+        bytes.copy_from_slice(written.get(..bytes.len()).unwrap_or_default());
+        zeros.fill(0);
+        count
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: u64) {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(bytes.len());
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        if let Some(place) = self.bytes.get_mut(start..end) {
+            place.copy_from_slice(bytes);
+        }
+        self.length = self.length.max(end as u64);
+    }
+
+    fn resize(&mut self, length: u64) {
+        self.bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        self.length = length;
+    }
 }
 
 #[derive(Clone)]
@@ -128,12 +167,33 @@ impl SimulatedDisk {
         self.with(|state| {
             let Some(id) = state.names.get(path).copied() else { return };
             let Some(content) = state.contents.get_mut(id) else { return };
-            for bytes in [&mut content.current, &mut content.synced] {
-                if let Some(byte) = usize::try_from(offset).ok().and_then(|at| bytes.get_mut(at)) {
-                    *byte ^= 1;
+            for image in [&mut content.current, &mut content.synced] {
+                let mut byte = [0];
+                if image.read(&mut byte, offset) == 1 {
+                    image.write(&byte.map(|byte| byte ^ 1), offset);
                 }
             }
         });
+    }
+
+    /// The number of a file, which it keeps under any name.
+    #[cfg(test)]
+    pub(super) fn id_of(&self, path: &Path) -> Option<usize> {
+        self.with(|state| state.names.get(path).copied())
+    }
+
+    /// A name of a file.
+    #[cfg(test)]
+    pub(super) fn name_of(&self, id: usize) -> Option<PathBuf> {
+        self.with(|state| {
+            state.names.iter().find(|(_, known)| **known == id).map(|(name, _)| name.clone())
+        })
+    }
+
+    /// A file by its number, open for reading and writing.
+    #[cfg(test)]
+    pub(super) fn file(&self, id: usize) -> Box<dyn File> {
+        Box::new(SimulatedFile { disk: self.clone(), id, path: PathBuf::new() })
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -183,7 +243,7 @@ impl State {
 
     fn grow(&self, id: usize, bytes: u64) -> Result<(), io::ErrorKind> {
         let Some(capacity) = self.capacity else { return Ok(()) };
-        let size = |content: &Content| content.current.len() as u64;
+        let size = |content: &Content| content.current.length;
         let others: u64 = self
             .names
             .values()
@@ -235,14 +295,14 @@ impl Content {
 }
 
 /// Keeps some sectors of a write.
-fn tear(offset: u64, bytes: &[u8], coin: &mut Coin, content: &mut Vec<u8>) {
+fn tear(offset: u64, bytes: &[u8], coin: &mut Coin, content: &mut Image) {
     let mut at = offset;
     let mut rest = bytes;
     while !rest.is_empty() {
         let room = usize::try_from(SECTOR_BYTES - at % SECTOR_BYTES).unwrap_or(1);
         let (sector, after) = rest.split_at_checked(room).unwrap_or((rest, &[]));
         if coin.toss() {
-            Change::Write { offset: at, bytes: sector.to_vec() }.apply(content);
+            content.write(sector, at);
         }
         at += sector.len() as u64;
         rest = after;
@@ -250,19 +310,10 @@ fn tear(offset: u64, bytes: &[u8], coin: &mut Coin, content: &mut Vec<u8>) {
 }
 
 impl Change {
-    fn apply(&self, content: &mut Vec<u8>) {
+    fn apply(&self, content: &mut Image) {
         match self {
-            Change::Resize { bytes } => content.resize(usize::try_from(*bytes).unwrap_or(0), 0),
-            Change::Write { offset, bytes } => {
-                let start = usize::try_from(*offset).unwrap_or(usize::MAX);
-                let end = start.saturating_add(bytes.len());
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
-                if let Some(place) = content.get_mut(start..end) {
-                    place.copy_from_slice(bytes);
-                }
-            }
+            Change::Resize { bytes } => content.resize(*bytes),
+            Change::Write { offset, bytes } => content.write(bytes, *offset),
         }
     }
 }
@@ -385,14 +436,8 @@ impl File for SimulatedFile {
             if state.fail_read_at == Some(state.reads) || state.bad_sectors.iter().any(is_bad) {
                 return Err(io::Error::other("the simulated sector cannot be read"));
             }
-            let content = state.contents.get(self.id).map_or(&[][..], |file| &file.current);
-            let start = usize::try_from(offset).unwrap_or(usize::MAX);
-            let rest = content.get(start..).unwrap_or_default();
-            let count = rest.len().min(buffer.len());
-            if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
-                to.copy_from_slice(from);
-            }
-            Ok(count)
+            let content = state.contents.get(self.id);
+            Ok(content.map_or(0, |content| content.current.read(buffer, offset)))
         });
         read.map_err(DiskError::of(Operation::Read, &self.path))
     }
@@ -433,9 +478,9 @@ impl File for SimulatedFile {
     }
 
     fn size(&self) -> Result<u64, DiskError> {
-        Ok(self.disk.with(|state| {
-            state.contents.get(self.id).map_or(0, |content| content.current.len() as u64)
-        }))
+        Ok(self
+            .disk
+            .with(|state| state.contents.get(self.id).map_or(0, |content| content.current.length)))
     }
 }
 

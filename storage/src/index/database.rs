@@ -11,10 +11,21 @@ use crate::model::{Block, Lsn};
 
 use super::{IndexError, Place, Touch, keys};
 
-/// At most this is in memory per keyspace before it is written out.
-const MEMTABLE_BYTES: u64 = 16 << 20;
 const CACHE_BYTES: u64 = 32 << 20;
 const INDEXED: &[u8] = b"indexed";
+
+/// How an index is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// At most this is in memory per keyspace before it is written out.
+    pub memtable_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { memtable_bytes: 16 << 20 }
+    }
+}
 
 /// The open index of one chain.
 pub struct Index {
@@ -30,27 +41,27 @@ pub struct Index {
 
 impl Index {
     /// Opens the index; a folder that does not open is set aside and a new one begun.
-    pub fn open(folder: &Path) -> Result<Index, IndexError> {
-        match Index::try_open(folder) {
+    pub fn open(folder: &Path, options: Options) -> Result<Index, IndexError> {
+        match Index::try_open(folder, options) {
             Ok(index) => Ok(index),
             Err(error) => {
                 tracing::warn!(
                     %error, folder = %folder.display(),
                     "the index does not open: it is set aside and made again"
                 );
-                Index::begin_anew(folder)
+                Index::begin_anew(folder, options)
             }
         }
     }
 
     /// Sets what is there aside, under `index.damaged`, and begins an empty index.
-    pub fn begin_anew(folder: &Path) -> Result<Index, IndexError> {
+    pub fn begin_anew(folder: &Path, options: Options) -> Result<Index, IndexError> {
         set_aside(folder, &folder.with_extension("damaged"))
             .map_err(|source| IndexError::SetAside { folder: folder.to_owned(), source })?;
-        Index::try_open(folder)
+        Index::try_open(folder, options)
     }
 
-    fn try_open(folder: &Path) -> Result<Index, IndexError> {
+    fn try_open(folder: &Path, options: Options) -> Result<Index, IndexError> {
         let failed = |source| IndexError::Engine { folder: folder.to_owned(), source };
         let database = Database::builder(folder)
             .cache_size(CACHE_BYTES)
@@ -58,7 +69,8 @@ impl Index {
             .open()
             .map_err(failed)?;
         let keyspace = |name| {
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+            let bytes = options.memtable_bytes;
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(bytes);
             database.keyspace(name, options).map_err(failed)
         };
         let (blocks, numbers) = (keyspace("blocks")?, keyspace("numbers")?);

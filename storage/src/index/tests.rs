@@ -26,12 +26,12 @@ fn block(number: u64, sender: u8) -> Block {
 fn lookups_find_the_last_place_and_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
-    let index = Index::open(&path).unwrap();
+    let index = Index::open(&path, Options::default()).unwrap();
     let (one, two) = (block(1, 1), block(2, 1));
     index.insert(&[(Lsn(4), &one), (Lsn(5), &two)], Lsn(6)).unwrap();
     index.persist().unwrap();
     drop(index);
-    let index = Index::open(&path).unwrap();
+    let index = Index::open(&path, Options::default()).unwrap();
     assert_eq!(index.indexed(), Lsn(6));
     assert_eq!(index.block_by_hash(one.header.hash).unwrap(), Some(Lsn(4)));
     assert_eq!(index.block_by_number(2).unwrap(), Some(Lsn(5)));
@@ -52,14 +52,14 @@ fn lookups_find_the_last_place_and_survive_a_restart() {
 fn a_destroyed_index_is_set_aside_and_begins_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
-    drop(Index::open(&path).unwrap());
+    drop(Index::open(&path, Options::default()).unwrap());
     for entry in std::fs::read_dir(&path).unwrap() {
         let entry = entry.unwrap().path();
         if entry.is_file() {
             std::fs::write(&entry, b"garbage").unwrap();
         }
     }
-    let index = Index::open(&path).unwrap();
+    let index = Index::open(&path, Options::default()).unwrap();
     assert_eq!(index.indexed(), Lsn::ZERO);
     assert!(path.with_extension("damaged").is_dir());
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use crate::disk::Disk;
-use crate::index::Index;
+use crate::index::{self, Index};
 use crate::ledger::{ChainFacts, Ledger};
 use crate::model::{BlockRanges, ChainName, Lsn};
 use crate::parquet::{Grid, PartReader};
@@ -25,13 +25,14 @@ pub struct ChainOptions {
     pub grid: Grid,
     /// How its log is kept.
     pub wal: wal::Options,
-    /// Whether lookups by hash and address are kept; `open_index` opens what they need.
-    pub has_index: bool,
+    /// How lookups by hash and address are kept, if at all; `open_index` opens what they need.
+    pub index: Option<index::Options>,
 }
 
 impl Default for ChainOptions {
     fn default() -> ChainOptions {
-        ChainOptions { grid: Grid { blocks: 1_000 }, wal: wal::Options::default(), has_index: true }
+        let index = Some(index::Options::default());
+        ChainOptions { grid: Grid { blocks: 1_000 }, wal: wal::Options::default(), index }
     }
 }
 
@@ -147,9 +148,8 @@ impl Chain {
     /// Lets nothing more into the log for a reason, or lets it in again (INV-10).
     pub fn pause(&self, reason: Option<String>) {
         self.paused.send_if_modified(|paused| {
-            let is_new = *paused != reason;
-            *paused = reason;
-            is_new
+            let before = std::mem::replace(paused, reason);
+            before != *paused
         });
     }
 

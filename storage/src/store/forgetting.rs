@@ -109,7 +109,7 @@ impl Chain {
     /// Trims segments of which everything is sealed and indexed.
     fn trim(&self, keep_bytes: u64) -> Result<u64, StoreError> {
         let index = self.index();
-        let indexed = match (&index, self.options.has_index) {
+        let indexed = match (&index, self.options.index.is_some()) {
             (Some(index), _) => index.indexed().next(),
             (None, true) => Lsn::ZERO,
             (None, false) => Lsn(u64::MAX),

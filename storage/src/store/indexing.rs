@@ -54,7 +54,7 @@ impl Chain {
     pub fn lookups(&self) -> Lookups {
         let durable = self.log.durable();
         match self.index() {
-            _ if !self.options.has_index => Lookups::Off,
+            _ if self.options.index.is_none() => Lookups::Off,
             None => Lookups::Opening,
             Some(index) if index.indexed().0 + LAG_MAX < durable.0 => {
                 Lookups::Behind { indexed: index.indexed(), durable }
@@ -77,7 +77,7 @@ impl Chain {
     /// Opens the index, where one is kept and not open yet: the engine reads its journal again,
     /// which takes time after much was written.
     pub fn open_index(&self) -> Result<(), StoreError> {
-        if !self.options.has_index || self.index().is_some() {
+        if self.index().is_some() {
             return Ok(());
         }
         self.reopen_index()
@@ -114,17 +114,19 @@ impl Chain {
 
     /// Sets the index aside and begins a new one: the engine failed, or does not answer any more.
     pub fn begin_index_anew(&self) -> Result<(), StoreError> {
-        let index = Index::begin_anew(&self.index_folder)?;
+        let Some(options) = self.options.index else { return Ok(()) };
+        let index = Index::begin_anew(&self.index_folder, options)?;
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(index));
         Ok(())
     }
 
     /// Opens the index again as it is on disk: after the disk was full the engine refuses all.
     pub fn reopen_index(&self) -> Result<(), StoreError> {
+        let Some(options) = self.options.index else { return Ok(()) };
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         // The engine holds a lock on its folder.
         drop(index.take());
-        *index = Some(Arc::new(Index::open(&self.index_folder)?));
+        *index = Some(Arc::new(Index::open(&self.index_folder, options)?));
         Ok(())
     }
 }

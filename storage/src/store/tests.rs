@@ -5,10 +5,11 @@
 //! synced, dies again while the store opens, and goes on to the end. Faults: a call or a read
 //! fails once, a write after a part of it. Damage: a bit flips, or a sector cannot be read. After
 //! each, everything that was acknowledged is there, byte for byte, and nothing else is; the final
-//! chain is right.
+//! chain is right. With its index, whose engine calls the system itself, the store is on a
+//! simulated disk that is mounted (`tests/engine.rs`).
 //!
-//! `HEADWATER_SEEDS` sets how many cases are run, `HEADWATER_SEED` replays one; the seed is in
-//! every failure.
+//! `HEADWATER_SEEDS` sets how many cases are run (of those that are slow, a tenth),
+//! `HEADWATER_SEED` replays one; the seed is in every failure.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -28,12 +29,13 @@ use crate::tables::Table;
 use crate::testing::small_block;
 use crate::wal;
 
+mod engine;
+
 const LIVE_FROM: u64 = 12;
 const HEAD_TARGET: u64 = 36;
 /// No run of the work below gets as far.
 const BLOCKS_MAX: u64 = 200;
 const EXPORTER: &str = "sink";
-const BACKUPS: &str = "/backups";
 
 fn name() -> ChainName {
     "test".parse().unwrap()
@@ -43,13 +45,13 @@ fn options() -> ChainOptions {
     ChainOptions {
         grid: Grid { blocks: 8 },
         wal: wal::Options { segment_bytes: 3 << 10 },
-        has_index: false,
+        index: None,
     }
 }
 
 fn open(disk: &SimulatedDisk) -> Result<(DataDir, Arc<Chain>), String> {
     let text = |error: &dyn std::error::Error| format!("{error}: {:?}", error.source());
-    let data_dir = DataDir::with_disk(Path::new("data"), Arc::new(disk.clone()), None)
+    let data_dir = DataDir::with_disk(Path::new("/data"), Arc::new(disk.clone()), None)
         .map_err(|error| text(&error))?;
     let chain = Chain::open(&data_dir, &name(), 7, options()).map_err(|error| text(&error))?;
     Ok((data_dir, Arc::new(chain)))
@@ -198,6 +200,7 @@ fn run(work: Work, data_dir: &DataDir, chain: &Arc<Chain>, told: &mut Told) -> R
             Ok(_) => {}
         }
         told.durable = chain.log().durable();
+        chain.index_some(8).map_err(stopped)?;
         if let Some(sealable) = chain.next_sealable(false) {
             chain.seal(&sealable).map_err(stopped)?;
             told.sealed += sealable.range.len();
@@ -222,7 +225,7 @@ fn back_up(data_dir: &DataDir, chain: &Arc<Chain>, told: &mut Told) -> Result<()
     let request = BackupRequest {
         data_dir,
         chains: std::slice::from_ref(chain),
-        to: Path::new(BACKUPS),
+        to: &data_dir.path().with_file_name("backups"),
         may_link: told.backups.len().is_multiple_of(2),
         made_at: told.durable.0,
         is_stopped: &|| false,
@@ -321,13 +324,16 @@ fn check(data_dir: &DataDir, chain: &Chain, told: &Told, case: &str) {
 /// Seeds of long runs that found something.
 const FINDINGS: [u64; 7] = [619, 784, 927, 1_391, 2_094, 4_386, 6_699];
 
+/// Cases of most tests.
+const CASES: u64 = 200;
+
 /// The numbers of the cases, spread over the machine's cores, and those that found something once.
 fn for_each_seed(count: u64, case: impl Fn(u64) + Sync) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("HEADWATER_SEED") {
         return case(seed);
     }
-    let count = number("HEADWATER_SEEDS").unwrap_or(count);
+    let count = number("HEADWATER_SEEDS").unwrap_or(CASES) * count / CASES;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for worker in 0..workers {
@@ -356,7 +362,7 @@ fn nothing_acknowledged_is_lost_at_any_crash() {
     let calls = whole_run(0).calls();
     assert!(calls > 200, "the run is long enough to mean something");
     // 7,919 is a prime that does not divide it: as many seeds as calls crash at every call.
-    for_each_seed(200, |seed| {
+    for_each_seed(CASES, |seed| {
         let at = 1 + seed.wrapping_mul(7_919) % calls;
         let case = format!("HEADWATER_SEED={seed}, crash at call {at}");
         let work = Work::of(seed);
@@ -386,7 +392,7 @@ fn nothing_acknowledged_is_lost_at_any_crash() {
 fn a_call_that_fails_costs_nothing_that_was_acknowledged() {
     use std::io::ErrorKind;
     let whole = whole_run(0);
-    for_each_seed(200, |seed| {
+    for_each_seed(CASES, |seed| {
         let kind = if seed % 3 == 0 { ErrorKind::StorageFull } else { ErrorKind::Other };
         let is_read = seed % 3 == 2;
         let count = if is_read { whole.reads() } else { whole.calls() };
@@ -447,7 +453,7 @@ impl Sink {
 #[test]
 fn damage_anywhere_is_set_aside_and_mended() {
     let mut damaged = std::sync::atomic::AtomicU64::new(0);
-    for_each_seed(200, |seed| {
+    for_each_seed(CASES, |seed| {
         let work = Work::of(seed);
         let disk = SimulatedDisk::new();
         let (data_dir, chain) = open(&disk).unwrap();
