@@ -50,8 +50,8 @@ pub(super) struct Page {
     before: Option<u64>,
 }
 
-/// `GET /v1/chains/{chain}/addresses/{address}/transactions`: newest first; `before` is a block
-/// number to go on from.
+/// `GET /v1/chains/{chain}/addresses/{address}/transactions`: newest first, of each block all;
+/// `next_before` is the `before` to go on with, `null` at the end.
 pub(super) async fn of_address(
     State(app): State<App>,
     Path((name, text)): Path<(String, String)>,
@@ -66,6 +66,8 @@ pub(super) async fn of_address(
     let limit = page.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX);
     let before = page.before.unwrap_or(u64::MAX);
     let found = crate::supervisor::on_cpu(move || chain.by_address(address, before, limit)).await?;
+    let last = found.last().map(|(touch, _)| touch.block_number);
+    let next = last.filter(|_| found.len() >= limit);
     let rows: Vec<Value> = found
         .into_iter()
         .map(|(touch, hash)| {
@@ -77,5 +79,11 @@ pub(super) async fn of_address(
             })
         })
         .collect();
-    Ok(Json(json!({ "chain": name, "address": address, "transactions": rows })))
+    let body = json!({
+        "chain": name,
+        "address": address,
+        "transactions": rows,
+        "next_before": next,
+    });
+    Ok(Json(body))
 }

@@ -222,6 +222,21 @@ async fn the_api_gives_back_the_providers_objects() {
         let (_, body) = appliance.get(&path).await;
         let list = body["transactions"].as_array().unwrap();
         assert!(list.iter().any(|row| row["transaction_hash"] == hash), "{body}");
+        assert_eq!(pages(appliance, &path).await, *list, "page by page, what is there at once");
+    }
+}
+
+/// All of a list that is given in pages, by the smallest.
+async fn pages(appliance: &Appliance, path: &str) -> Vec<Value> {
+    let (mut rows, mut before) = (Vec::new(), String::new());
+    loop {
+        let (status, body) = appliance.get(&format!("{path}?limit=1{before}")).await;
+        assert_eq!(status, 200, "{body}");
+        let page = body["transactions"].as_array().unwrap();
+        assert!(page.iter().all(|row| row["block_number"] == page[0]["block_number"]), "{body}");
+        rows.extend_from_slice(page);
+        let Some(next) = body["next_before"].as_u64() else { return rows };
+        before = format!("&before={next}");
     }
 }
 

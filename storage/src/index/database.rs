@@ -153,7 +153,8 @@ impl Index {
         Ok(found.and_then(|bytes| Place::from_bytes(&bytes)))
     }
 
-    /// Transactions that an address took part in, newest first, of blocks before `before`.
+    /// Transactions that an address took part in, newest first, of blocks before `before`: some
+    /// `limit` of them, and of each block all, so that a reader goes on before the last one.
     pub fn by_address(
         &self,
         address: Address,
@@ -162,11 +163,15 @@ impl Index {
     ) -> Result<Vec<(Touch, Lsn)>, IndexError> {
         let (from, to) = Touch::range(address, before);
         let snapshot = self.database.snapshot();
-        let mut found = Vec::new();
-        for entry in snapshot.range(&self.addresses, from..to).take(limit) {
+        let mut found: Vec<(Touch, Lsn)> = Vec::new();
+        for entry in snapshot.range(&self.addresses, from..to) {
             let (key, value) = entry.into_inner().map_err(self.failed())?;
-            let touch = Touch::from_key(&key);
-            found.extend(touch.zip(keys::read_lsn(&value)));
+            let Some(touch) = Touch::from_key(&key) else { continue };
+            let last = found.last().map(|(last, _)| last.block_number);
+            if found.len() >= limit && last != Some(touch.block_number) {
+                break;
+            }
+            found.extend(keys::read_lsn(&value).map(|lsn| (touch, lsn)));
         }
         Ok(found)
     }

@@ -49,6 +49,30 @@ fn lookups_find_the_last_place_and_survive_a_restart() {
 }
 
 #[test]
+fn of_each_block_all_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(&folder.path().join("index"), Options::default()).unwrap();
+    let busy = |number| {
+        let mut block = block(number, 1);
+        for salt in 1..5_u8 {
+            let hash = B256::repeat_byte((0x10 * salt) | number as u8);
+            block.transactions.push(Transaction { hash, ..block.transactions[0].clone() });
+        }
+        block
+    };
+    let (one, two, three) = (busy(1), busy(2), busy(3));
+    index.insert(&[(Lsn(1), &one), (Lsn(2), &two), (Lsn(3), &three)], Lsn(3)).unwrap();
+    let numbers = |before, limit| -> Vec<u64> {
+        let found = index.by_address(Address::repeat_byte(1), before, limit).unwrap();
+        found.iter().map(|(touch, _)| touch.block_number).collect()
+    };
+    assert_eq!(numbers(u64::MAX, 1), [3; 5]);
+    assert_eq!(numbers(3, 6), [2, 2, 2, 2, 2, 1, 1, 1, 1, 1]);
+    assert_eq!(numbers(3, 5), [2; 5]);
+    assert!(numbers(3, 0).is_empty() && numbers(1, 9).is_empty());
+}
+
+#[test]
 fn a_destroyed_index_is_set_aside_and_begins_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");

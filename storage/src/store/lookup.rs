@@ -222,7 +222,8 @@ impl Chain {
         Ok(self.is_canonical(&event.head)?.then_some((event, at as usize)))
     }
 
-    /// Transactions of canonical blocks that an address took part in, newest first.
+    /// Transactions of canonical blocks that an address took part in, newest first: at least
+    /// `limit` where there are so many, and of each block all.
     pub fn by_address(
         &self,
         address: Address,
@@ -230,16 +231,21 @@ impl Chain {
         limit: usize,
     ) -> Result<Vec<(Touch, B256)>, StoreError> {
         let Some(index) = self.whole_index()? else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for (touch, lsn) in index.by_address(address, before, limit)? {
-            let Some(event) = self.read_if_there(lsn)? else { continue };
-            let hash = event.block.as_ref().and_then(|block| {
-                block.transactions.get(touch.transaction_index as usize).map(|t| t.hash)
-            });
-            if let Some(hash) = hash
-                && self.is_canonical(&event.head)?
-            {
-                found.push((touch, hash));
+        let (mut found, mut before) = (Vec::new(), before);
+        while found.len() < limit {
+            let touches = index.by_address(address, before, limit - found.len())?;
+            let Some((last, _)) = touches.last() else { break };
+            before = last.block_number;
+            for of_record in touches.chunk_by(|(_, one), (_, other)| one == other) {
+                let Some((_, lsn)) = of_record.first() else { continue };
+                let Some(event) = self.read_if_there(*lsn)? else { continue };
+                let Some(block) = &event.block else { continue };
+                if self.is_canonical(&event.head)? {
+                    found.extend(of_record.iter().filter_map(|(touch, _)| {
+                        let at = touch.transaction_index as usize;
+                        Some((*touch, block.transactions.get(at)?.hash))
+                    }));
+                }
             }
         }
         Ok(found)
