@@ -161,7 +161,7 @@ impl Index {
         before: u64,
         limit: usize,
     ) -> Result<Vec<(Touch, Lsn)>, IndexError> {
-        let (from, to) = Touch::range(address, before);
+        let Some((from, to)) = Touch::range(address, before) else { return Ok(Vec::new()) };
         let snapshot = self.database.snapshot();
         let mut found: Vec<(Touch, Lsn)> = Vec::new();
         for entry in snapshot.range(&self.addresses, from..to) {

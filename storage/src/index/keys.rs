@@ -112,13 +112,13 @@ impl Touch {
         })
     }
 
-    /// The keys of an address for blocks before `before`.
-    pub(super) fn range(address: Address, before: u64) -> ([u8; 33], [u8; 33]) {
+    /// The keys of an address for blocks before `before`; there are none before block 0.
+    pub(super) fn range(address: Address, before: u64) -> Option<([u8; 33], [u8; 33])> {
         let (mut from, mut to) = ([0; 33], [0xff; 33]);
-        let first = before.checked_sub(1).map_or(u64::MAX, |last| !last).to_be_bytes();
+        let first = (!before.checked_sub(1)?).to_be_bytes();
         let start = address.as_slice().iter().chain(&first);
         from.iter_mut().zip(start).for_each(|(place, byte)| *place = *byte);
         to.iter_mut().zip(address.as_slice()).for_each(|(place, byte)| *place = *byte);
-        (from, to)
+        Some((from, to))
     }
 }

@@ -60,8 +60,10 @@ fn of_each_block_all_is_given() {
         }
         block
     };
-    let (one, two, three) = (busy(1), busy(2), busy(3));
-    index.insert(&[(Lsn(1), &one), (Lsn(2), &two), (Lsn(3), &three)], Lsn(3)).unwrap();
+    for number in 0..4 {
+        let lsn = Lsn(number + 1);
+        index.insert(&[(lsn, &busy(number))], lsn).unwrap();
+    }
     let numbers = |before, limit| -> Vec<u64> {
         let found = index.by_address(Address::repeat_byte(1), before, limit).unwrap();
         found.iter().map(|(touch, _)| touch.block_number).collect()
@@ -69,7 +71,8 @@ fn of_each_block_all_is_given() {
     assert_eq!(numbers(u64::MAX, 1), [3; 5]);
     assert_eq!(numbers(3, 6), [2, 2, 2, 2, 2, 1, 1, 1, 1, 1]);
     assert_eq!(numbers(3, 5), [2; 5]);
-    assert!(numbers(3, 0).is_empty() && numbers(1, 9).is_empty());
+    assert_eq!(numbers(1, 9), [0; 5]);
+    assert!(numbers(3, 0).is_empty() && numbers(0, 9).is_empty(), "nothing is before block 0");
 }
 
 #[test]
