@@ -42,16 +42,18 @@ pub struct Index {
 impl Index {
     /// Opens the index; a folder that does not open is set aside and a new one begun.
     pub fn open(folder: &Path, options: Options) -> Result<Index, IndexError> {
-        match Index::try_open(folder, options) {
-            Ok(index) => Ok(index),
-            Err(error) => {
-                tracing::warn!(
-                    %error, folder = %folder.display(),
-                    "the index does not open: it is set aside and made again"
-                );
-                Index::begin_anew(folder, options)
-            }
-        }
+        // The engine's own assertions may not hold for a journal that is torn.
+        let opened = std::panic::catch_unwind(|| Index::try_open(folder, options));
+        let reason = match opened {
+            Ok(Ok(index)) => return Ok(index),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the engine panicked".to_owned(),
+        };
+        tracing::warn!(
+            reason, folder = %folder.display(),
+            "the index does not open: it is set aside and made again"
+        );
+        Index::begin_anew(folder, options)
     }
 
     /// Sets what is there aside, under `index.damaged`, and begins an empty index.
