@@ -251,12 +251,17 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
+/// The length and the items.
+fn put_list<T: Wire>(list: &[T], out: &mut Vec<u8>) {
+    (list.len() as u64).put(out);
+    for item in list {
+        item.put(out);
+    }
+}
+
 impl<T: Wire> Wire for Vec<T> {
     fn put(&self, out: &mut Vec<u8>) {
-        (self.len() as u64).put(out);
-        for item in self {
-            item.put(out);
-        }
+        put_list(self, out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         let length = input.take_length()?;
@@ -272,10 +277,7 @@ impl<T: Wire> Wire for Vec<T> {
 /// As a list of any length.
 impl Wire for Topics {
     fn put(&self, out: &mut Vec<u8>) {
-        (self.len() as u64).put(out);
-        for topic in self {
-            topic.put(out);
-        }
+        put_list(self, out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         let count = input.take_length()?;

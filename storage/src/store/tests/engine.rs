@@ -158,6 +158,9 @@ fn lookups_are_right_after_any_crash() {
         check(&data_dir, &chain, &told, &case);
         check_lookups(&chain, &case);
     });
-    let (survived, durable) = (survived.into_inner(), durable.into_inner());
-    assert!(survived * 2 > durable, "most indexes were not begun anew: {survived} of {durable}");
+    // One case that is replayed says nothing about most.
+    if std::env::var_os("HEADWATER_SEED").is_none() {
+        let (survived, durable) = (survived.into_inner(), durable.into_inner());
+        assert!(survived * 2 > durable, "most were not begun anew: {survived} of {durable}");
+    }
 }
