@@ -43,11 +43,14 @@ impl Index {
     /// Opens the index; a folder that does not open is set aside and a new one begun.
     pub fn open(folder: &Path, options: Options) -> Result<Index, IndexError> {
         // The engine's own assertions may not hold for a journal that is torn.
-        let opened = std::panic::catch_unwind(|| Index::try_open(folder, options));
-        let reason = match opened {
-            Ok(Ok(index)) => return Ok(index),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the engine panicked".to_owned(),
+        let reason = if has_foreign_folder(folder) {
+            "a foreign folder is among those of its engine".to_owned()
+        } else {
+            match std::panic::catch_unwind(|| Index::try_open(folder, options)) {
+                Ok(Ok(index)) => return Ok(index),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the engine panicked".to_owned(),
+            }
         };
         tracing::warn!(
             reason, folder = %folder.display(),
@@ -193,6 +196,16 @@ fn allocated_bytes(folder: &Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
+}
+
+/// Whether a folder is among the engine's whose name is no number: it would end the process there,
+/// by a panic that nobody can catch.
+fn has_foreign_folder(folder: &Path) -> bool {
+    let mut entries = std::fs::read_dir(folder.join("keyspaces")).into_iter().flatten().flatten();
+    entries.any(|entry| {
+        let is_number = entry.file_name().to_str().is_some_and(|name| name.parse::<u64>().is_ok());
+        !is_number && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    })
 }
 
 /// Removes an earlier folder that was set aside, and sets this one aside.

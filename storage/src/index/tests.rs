@@ -76,6 +76,18 @@ fn of_each_block_all_is_given() {
 }
 
 #[test]
+fn an_index_with_a_foreign_folder_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    drop(Index::open(&path, Options::default()).unwrap());
+    // Its engine takes it for granted that folders have numbers for names.
+    std::fs::create_dir(path.join("keyspaces").join("foreign")).unwrap();
+    let index = Index::open(&path, Options::default()).unwrap();
+    assert_eq!(index.indexed(), Lsn::ZERO);
+    assert!(path.with_extension("damaged").join("keyspaces/foreign").is_dir());
+}
+
+#[test]
 fn a_destroyed_index_is_set_aside_and_begins_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
