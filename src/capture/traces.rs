@@ -217,7 +217,7 @@ fn read(
 
 /// Puts traces into their block, and proves what can be proved of them.
 fn fit(block: &mut Block, traces: Vec<ClaimedTrace>, depth: Depth) -> Result<Verified, TraceError> {
-    if traces.is_empty() && block.transactions.iter().any(|t| !t.is_state_sync()) {
+    if traces.is_empty() && (0..block.transactions.len()).any(|at| !block.is_outside_roots(at)) {
         return Err(TraceError::None);
     }
     let said: Vec<Option<u64>> = traces.iter().map(|claimed| claimed.subtraces).collect();

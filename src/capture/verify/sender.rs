@@ -12,7 +12,7 @@ use super::transaction::{Fields, is_signed};
 pub fn prove(block: &Block) -> Result<bool, Mismatch> {
     let mut is_whole = true;
     for (position, transaction) in block.transactions.iter().enumerate() {
-        if transaction.is_state_sync() || !is_signed(transaction) {
+        if block.is_outside_roots(position) || !is_signed(transaction) {
             continue;
         }
         let Some(signer) = signer(transaction) else {

@@ -19,7 +19,7 @@ pub fn prove(block: &Block) -> Result<bool, Mismatch> {
     let mut is_whole = trace_tree(&block.traces).is_some();
     let mut outermost = block.traces.iter().filter(|trace| trace.trace_address.is_empty());
     for (position, transaction) in block.transactions.iter().enumerate() {
-        if transaction.is_state_sync() {
+        if block.is_outside_roots(position) {
             continue;
         }
         let at = position as u64;

@@ -15,7 +15,7 @@ const ARBITRUM_INTERNAL: u64 = 0x6a;
 pub fn prove(block: &Block) -> Result<bool, Mismatch> {
     let mut items = EncodedItems::default();
     for (position, transaction) in block.transactions.iter().enumerate() {
-        if transaction.is_state_sync() {
+        if block.is_outside_roots(position) {
             continue;
         }
         let Some(fields) = Fields::of(transaction) else { return Ok(false) };

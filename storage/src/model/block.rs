@@ -78,7 +78,7 @@ impl BlockParts {
         };
         for (position, mut transaction) in self.transactions.into_iter().enumerate() {
             let expected = block.transaction_links(position);
-            if transaction.value.is_state_sync() {
+            if transaction.value.is_state_sync(block_ref) {
                 transaction.value.keep_differing(&transaction.links, &expected);
                 block.transactions.push(transaction.value);
                 continue;
@@ -100,6 +100,13 @@ impl Block {
     /// Number and hash.
     pub fn block_ref(&self) -> BlockRef {
         BlockRef { number: self.header.number, hash: self.header.hash }
+    }
+
+    /// Whether a transaction and its receipt are in no root of the header, so that no proof of the
+    /// block covers them: Polygon's state-sync transactions.
+    pub fn is_outside_roots(&self, position: usize) -> bool {
+        let block = self.block_ref();
+        self.transactions.get(position).is_some_and(|transaction| transaction.is_state_sync(block))
     }
 
     /// Takes receipts in, after comparing every link.
@@ -155,8 +162,7 @@ impl Block {
     fn settle(&self, position: usize, mut read: Linked<Receipt>) -> Result<Receipt, LinkError> {
         let expected = self.receipt_links(position);
         let block = self.block_ref();
-        let is_state_sync = self.transactions.get(position).is_some_and(Transaction::is_state_sync);
-        if is_state_sync {
+        if self.is_outside_roots(position) {
             read.value.keep_differing(&read.links, &expected);
         } else if let Some(field) = read.value.differing(&read.links, &expected) {
             return Err(LinkError::Elsewhere { object: "receipt", position, block, field });

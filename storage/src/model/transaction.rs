@@ -1,9 +1,10 @@
 //! A transaction of any type with every field that a provider gave.
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use serde::de::{self, MapAccess};
 use serde_json::value::RawValue;
 
+use super::BlockRef;
 use super::json::{JsonField, Odd, Scalar, original, write_list};
 use super::object::json_object;
 
@@ -96,16 +97,32 @@ impl Transaction {
         }
     }
 
-    /// Polygon bor's state-sync transactions (no sender, recipient or gas) are in the JSON but in
-    /// no root, and bor gives them the links of whichever fork it saw last.
-    pub fn is_state_sync(&self) -> bool {
-        self.gas == 0 && self.from.is_zero() && self.to.is_some_and(|to| to.is_zero())
+    /// Whether this is Polygon bor's state-sync transaction of a block: in the JSON, but in no
+    /// root. Its hash follows from the block's, so nothing else can look like it
+    /// (`GetDerivedBorTxHash`, 0xPolygon/bor `core/types/bor_receipt.go`). bor gives it the links
+    /// of whichever fork it saw last. Since PIP-74 such transactions have type 0x7f and are in both
+    /// roots.
+    pub fn is_state_sync(&self, block: BlockRef) -> bool {
+        let has_form = self.transaction_type == 0
+            && self.gas == 0
+            && self.from.is_zero()
+            && self.to.is_some_and(|to| to.is_zero());
+        has_form && self.hash == state_sync_hash(block)
     }
 
     /// A field that is kept as it came, such as an OP-stack deposit's `sourceHash`.
     pub fn extra_text(&self, key: &str) -> Option<&str> {
         self.extra.as_ref()?.get(key)?.as_str()
     }
+}
+
+/// Keccak-256 of `matic-bor-receipt-`, the number (8 bytes, big-endian) and the block's hash.
+fn state_sync_hash(block: BlockRef) -> B256 {
+    let mut key = Vec::with_capacity(18 + 8 + 32);
+    key.extend_from_slice(b"matic-bor-receipt-");
+    key.extend_from_slice(&block.number.to_be_bytes());
+    key.extend_from_slice(block.hash.as_slice());
+    keccak256(&key)
 }
 
 /// An address and the storage keys that a transaction will touch (EIP-2930).
