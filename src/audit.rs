@@ -4,13 +4,17 @@
 use headwater_storage::model::{B256, Block, BlockRange, EventHead, Verified};
 use headwater_storage::store::{Chain, StoreError};
 
-use crate::capture::verify::{Depth, verify};
+use crate::capture::verify::{Depth, Prover};
 
 /// What came out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Report {
     /// Blocks that were read.
     pub blocks: u64,
+    /// Those of which more is proved than their mark says: an older version, which did not know
+    /// the chain's rules, captured them.
+    #[serde(default)]
+    pub lifted: u64,
     /// Those of which all proofs of their mark came out again.
     pub proved: u64,
     /// Those whose mark claims no proofs that could be made again.
@@ -41,6 +45,7 @@ impl Report {
     /// Takes another report in, of later blocks.
     pub fn add(&mut self, other: Report) {
         self.blocks += other.blocks;
+        self.lifted += other.lifted;
         self.proved += other.proved;
         self.unprovable += other.unprovable;
         self.compared += other.compared;
@@ -58,8 +63,10 @@ impl Report {
     }
 }
 
-/// Proves the blocks of a range again.
-pub fn audit(chain: &Chain, range: BlockRange) -> Result<Report, StoreError> {
+/// Proves the blocks of a range again, by what is known of their chain.
+pub fn audit(chain: &Chain, prover: &Prover, range: BlockRange) -> Result<Report, StoreError> {
+    let provers = [Depth::Roots, Depth::Senders].map(|depth| prover.again(depth));
+    let [roots, senders] = &provers;
     let mut report = Report::default();
     let mut parent: Option<B256> = None;
     for number in range.numbers() {
@@ -78,9 +85,14 @@ pub fn audit(chain: &Chain, range: BlockRange) -> Result<Report, StoreError> {
             wrong("its parent is not the block before it".to_owned());
         }
         parent = Some(block.header.hash);
-        match prove(&head, &block) {
-            Ok(true) => report.proved += 1,
-            Ok(false) => report.unprovable += 1,
+        let has_senders = head.verified.has(Verified::SENDERS);
+        match prove(if has_senders { senders } else { roots }, &head, &block) {
+            Ok(Proved::AsMarked) => report.proved += 1,
+            Ok(Proved::More) => {
+                report.proved += 1;
+                report.lifted += 1;
+            }
+            Ok(Proved::Nothing) => report.unprovable += 1,
             Err(what) => wrong(what),
         }
         if chain.log().has_payload(head.lsn).unwrap_or(false)
@@ -95,15 +107,33 @@ pub fn audit(chain: &Chain, range: BlockRange) -> Result<Report, StoreError> {
     Ok(report)
 }
 
+/// What came out again of a block.
+enum Proved {
+    /// What its mark claims.
+    AsMarked,
+    /// That and more.
+    More,
+    /// Its mark claims nothing, and nothing comes out.
+    Nothing,
+}
+
 /// Whether all that its mark claims comes out again; a mark that claims nothing is no error.
-fn prove(head: &EventHead, block: &Block) -> Result<bool, String> {
-    let links = Verified::PARENT;
-    let claims = Verified(head.verified.0 & !links.0);
-    let depth = if claims.has(Verified::SENDERS) { Depth::Senders } else { Depth::Roots };
-    match verify(block, depth) {
-        Ok(proved) if proved.has(claims) => Ok(claims != Verified::default()),
-        Ok(proved) => Err(format!("marked {claims}, but only {proved} comes out")),
-        Err(_) if claims == Verified::default() => Ok(false),
+fn prove(prover: &Prover, head: &EventHead, block: &Block) -> Result<Proved, String> {
+    let links = Verified::PARENT.with(Verified::TRACES);
+    let claims = Verified(head.verified.0 & !Verified::PARENT.0);
+    let mut again = block.clone();
+    match prover.prove(&mut again, None) {
+        Ok((proved, _)) if !proved.has(claims) => {
+            Err(format!("marked {claims}, but only {proved} comes out"))
+        }
+        Ok((_, mended)) if !mended.is_none() => {
+            let names: Vec<&str> = mended.names().collect();
+            Err(format!("what follows from its proofs is another: {}", names.join(", ")))
+        }
+        Ok((proved, _)) if proved.0 & !claims.0 & !links.0 != 0 => Ok(Proved::More),
+        Ok(_) if claims == Verified::default() => Ok(Proved::Nothing),
+        Ok(_) => Ok(Proved::AsMarked),
+        Err(_) if claims == Verified::default() => Ok(Proved::Nothing),
         Err(mismatch) => Err(mismatch.to_string()),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headwater_exporters::{BuildError, Scope, Sink, batch_size_of};
 use headwater_storage::disk::RealDisk;
+use headwater_storage::ledger::ChainProofs;
 use headwater_storage::model::{BlockRange, ChainName, Lane};
 use headwater_storage::parquet::Grid;
 use headwater_storage::store::{
@@ -15,6 +16,7 @@ use headwater_storage::store::{
 use headwater_storage::wal;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::capture::verify::is_newer;
 use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Holes, Progress, Source};
 use crate::config::{Config, DiskConfig};
 use crate::exit::Exit;
@@ -333,8 +335,20 @@ impl ChainNode {
             .and_then(|chain| chain.sweep_parts().map(|()| chain))
             .map_err(|source| NodeError::Store { chain: config.name.clone(), source })?;
         let pool = Pool::new(&config.name, &config.provider, keyring)?;
+        let ledger = data_dir.ledger().clone();
+        let known = ledger.proofs(&config.name).map_err(|source| NodeError::Store {
+            chain: config.name.clone(),
+            source: source.into(),
+        })?;
+        let name = config.name.clone();
+        let keep = move |proofs: &ChainProofs| {
+            if let Err(error) = ledger.set_proofs(&name, proofs) {
+                tracing::warn!(chain = %name, %error, "what was found out of proofs is not kept");
+            }
+        };
+        let prover = config.prover().with_proofs(known).kept_by(keep);
         Ok(ChainNode {
-            source: Source::new(pool, config.verify).with_traces(config.traces),
+            source: Source::new(pool, prover.into()).with_traces(config.traces),
             config: config.clone(),
             chain: Arc::new(chain),
             status: Arc::default(),
@@ -431,6 +445,10 @@ impl ChainNode {
         metrics::set_chain(metrics::PART_BYTES, name, parts);
         let missing = self.gaps().iter().map(BlockRange::len).sum();
         metrics::set_chain(metrics::GAP_BLOCKS, name, missing);
+        let unproved = self.source.prover().proofs().missing;
+        metrics::set_chain(metrics::PROOFS_MISSING, name, unproved.len() as u64);
+        let is_newer = unproved.iter().any(|missing| is_newer(&missing.what));
+        metrics::set_chain(metrics::NEWER_BLOCKS, name, u64::from(is_newer));
         for endpoint in self.source.pool().status() {
             let key = &endpoint.use_of_key;
             metrics::set_key(metrics::KEY_USED, &endpoint.key, key.used);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwater_storage::model::{B256, Block, BlockParts, BlockRef, Linked, Receipt, Verified};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::verify::{Depth, Mismatch, verify_body, verify_receipts};
+use super::verify::{Mended, Mismatch, Prover};
 
 /// Either half of a block: an object is the block, a list is its receipts.
 #[derive(Debug)]
@@ -63,6 +63,13 @@ pub(super) enum AssembleError {
     Mismatch(#[from] Mismatch),
 }
 
+/// A block with its receipts, what was proved of it, and what was put right in it.
+pub(super) struct Whole {
+    pub(super) block: Arc<Block>,
+    pub(super) verified: Verified,
+    pub(super) mended: Mended,
+}
+
 /// A block without its receipts, what was proved of it, and who gave it.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
@@ -76,15 +83,15 @@ impl Body {
     pub(super) fn new(
         asked: u64,
         parts: BlockParts,
-        depth: Depth,
+        prover: &Prover,
         provider: &str,
     ) -> Result<Box<Body>, AssembleError> {
         let got = parts.block_ref().number;
         if got != asked {
             return Err(Mismatch::Number { asked, got }.into());
         }
-        let block = parts.join(None)?;
-        let verified = verify_body(&block, depth)?;
+        let mut block = parts.join(None)?;
+        let verified = prover.prove_body(&mut block, Some(provider))?;
         Ok(Box::new(Body { block, verified, provider: provider.to_owned() }))
     }
 
@@ -107,10 +114,11 @@ impl Body {
     pub(super) fn with_receipts(
         mut self: Box<Self>,
         receipts: Vec<Linked<Receipt>>,
-        depth: Depth,
-    ) -> Result<(Arc<Block>, Verified), (AssembleError, Box<Body>)> {
-        match self.add(receipts, depth) {
-            Ok(verified) => Ok((Arc::new(self.block), verified)),
+        prover: &Prover,
+        provider: &str,
+    ) -> Result<Whole, (AssembleError, Box<Body>)> {
+        match self.add(receipts, prover, provider) {
+            Ok((verified, mended)) => Ok(Whole { block: Arc::new(self.block), verified, mended }),
             Err(error) => {
                 self.block.receipts = None;
                 Err((error, self))
@@ -121,14 +129,15 @@ impl Body {
     fn add(
         &mut self,
         receipts: Vec<Linked<Receipt>>,
-        depth: Depth,
-    ) -> Result<Verified, AssembleError> {
+        prover: &Prover,
+        provider: &str,
+    ) -> Result<(Verified, Mended), AssembleError> {
         let block = self.block.block_ref();
         let found = receipts.first().map(|receipt| receipt.links.block_hash);
         if let Some(found) = found.filter(|found| !found.is_zero() && *found != block.hash) {
             return Err(AssembleError::OtherBlock { block, found });
         }
         self.block.add_receipts(receipts)?;
-        Ok(self.verified.with(verify_receipts(&self.block, depth)?))
+        Ok(prover.prove_receipts(&mut self.block, self.verified, Some(provider))?)
     }
 }

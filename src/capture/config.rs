@@ -1,6 +1,6 @@
 //! `[[chain]]`: what is captured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde::de::{self, Deserializer};
 
 use crate::rpc::ProviderConfig;
 
-use super::verify::Depth;
+use super::verify::{Depth, Prover, Unprovable};
 
 /// `[[chain]]`.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -36,6 +36,10 @@ pub struct ChainConfig {
     /// What is proved of each block: `roots`, or `links` where headers hash otherwise.
     #[serde(default)]
     pub verify: Depth,
+    /// What becomes of blocks of which something cannot be proved by the rules that this program
+    /// knows: `keep`, or `refuse`.
+    #[serde(default)]
+    pub unprovable: Unprovable,
     /// Whether the traces of each block are captured too.
     #[serde(default)]
     pub traces: bool,
@@ -110,6 +114,7 @@ impl ChainConfig {
             finalized_every: thirty_two(),
             poll_ms: None,
             verify: Depth::default(),
+            unprovable: Unprovable::default(),
             traces: false,
             part_blocks: thousand(),
             window: eight(),
@@ -120,6 +125,13 @@ impl ChainConfig {
             keep: BTreeMap::new(),
             provider: vec![ProviderConfig::plain("rpc", url)],
         }
+    }
+
+    /// Who proves its blocks, as long as nothing was found out of it yet.
+    pub fn prover(&self) -> Prover {
+        let names: BTreeSet<&str> = self.provider.iter().map(|it| it.name.as_str()).collect();
+        let prover = Prover::new(self.chain_id, self.verify);
+        prover.of_providers(names.len()).with_unprovable(self.unprovable)
     }
 
     /// How long things are kept.

@@ -11,15 +11,15 @@ use crate::rpc::{Call, Cause, Endpoint, RpcError, parse_batch, parse_single};
 use crate::supervisor::on_cpu;
 
 use super::Fetched;
-use super::assemble::{AssembleError, Body, Piece};
+use super::assemble::{AssembleError, Body, Piece, Whole};
 use super::source::together;
-use super::verify::Depth;
+use super::verify::Prover;
 
 /// The block that is asked for, and how much of it is to be proved.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Wish {
     pub(super) number: u64,
-    pub(super) depth: Depth,
+    pub(super) prover: Arc<Prover>,
     /// Whether it is asked for to see whether it is there.
     pub(super) is_question: bool,
 }
@@ -44,7 +44,7 @@ impl Failed {
     }
 
     /// Whether it says that a block is not there to who asked just that.
-    pub(super) fn is_answer_to(&self, wish: Wish) -> bool {
+    pub(super) fn is_answer_to(&self, wish: &Wish) -> bool {
         wish.is_question && self.known.is_none() && self.error.cause == Cause::BlockMissing
     }
 }
@@ -58,7 +58,7 @@ impl From<RpcError> for Failed {
 /// The whole block, or what is left of it where a part is known.
 pub(super) async fn fetch(
     endpoint: &Arc<Endpoint>,
-    wish: Wish,
+    wish: &Wish,
     known: Option<Box<Body>>,
 ) -> Result<Fetched, Failed> {
     let body = match known {
@@ -83,7 +83,7 @@ pub(super) async fn fetch(
 pub(super) async fn fetch_from_two(
     of_body: &Arc<Endpoint>,
     of_receipts: &Arc<Endpoint>,
-    wish: Wish,
+    wish: &Wish,
 ) -> Result<Fetched, Failed> {
     let (body, receipts) = tokio::join!(body(of_body, wish), block_receipts(of_receipts, wish));
     let lacks_method = |error: &RpcError| error.cause == Cause::MethodMissing;
@@ -101,29 +101,29 @@ pub(super) async fn fetch_from_two(
             return Err(error.into());
         }
     };
-    let endpoint = of_receipts.clone();
-    on_cpu(move || finish(&endpoint, wish, body, receipts, answered)).await
+    let (endpoint, wish) = (of_receipts.clone(), wish.clone());
+    on_cpu(move || finish(&endpoint, &wish, body, receipts, answered)).await
 }
 
 /// All receipts of a block in one call, and when they came.
 async fn block_receipts(
     endpoint: &Arc<Endpoint>,
-    wish: Wish,
+    wish: &Wish,
 ) -> Result<(Vec<Linked<Receipt>>, Instant), RpcError> {
     let answer = endpoint.single_raw(&Call::block_receipts(wish.number)).await?;
     let answered = clock::now();
-    let endpoint = endpoint.clone();
-    let parse = move || parse_receipts(&endpoint, wish.number, &answer);
+    let (endpoint, number) = (endpoint.clone(), wish.number);
+    let parse = move || parse_receipts(&endpoint, number, &answer);
     on_cpu(parse).await.map(|receipts| (receipts, answered))
 }
 
 /// The block without its receipts.
-async fn body(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<Box<Body>, RpcError> {
+async fn body(endpoint: &Arc<Endpoint>, wish: &Wish) -> Result<Box<Body>, RpcError> {
     let answer = endpoint.single_raw(&Call::block(wish.number)).await?;
-    let endpoint = endpoint.clone();
+    let (endpoint, wish) = (endpoint.clone(), wish.clone());
     on_cpu(move || {
         let parts = parse_block(&endpoint, wish.number, &answer)?;
-        let body = Body::new(wish.number, parts, wish.depth, endpoint.provider());
+        let body = Body::new(wish.number, parts, &wish.prover, endpoint.provider());
         body.map_err(|error| misfit(&endpoint, &error))
     })
     .await
@@ -150,7 +150,7 @@ fn parse_receipts(
 }
 
 /// Block and receipts in one HTTP batch.
-async fn in_one_request(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<First, Failed> {
+async fn in_one_request(endpoint: &Arc<Endpoint>, wish: &Wish) -> Result<First, Failed> {
     let calls = [Call::block(wish.number), Call::block_receipts(wish.number)];
     let body = match endpoint.batch_raw(&calls).await {
         Ok(body) => body,
@@ -158,13 +158,13 @@ async fn in_one_request(endpoint: &Arc<Endpoint>, wish: Wish) -> Result<First, F
         Err(error) => return Err(error.into()),
     };
     let answered = clock::now();
-    let endpoint = endpoint.clone();
-    on_cpu(move || read_batch(&endpoint, wish, &calls, &body, answered)).await
+    let (endpoint, wish) = (endpoint.clone(), wish.clone());
+    on_cpu(move || read_batch(&endpoint, &wish, &calls, &body, answered)).await
 }
 
 fn read_batch(
     endpoint: &Endpoint,
-    wish: Wish,
+    wish: &Wish,
     calls: &[Call],
     body: &Bytes,
     answered: Instant,
@@ -186,7 +186,7 @@ fn read_batch(
         }
         None => return Err(not_there(endpoint, wish.number).into()),
     };
-    let body = Body::new(wish.number, *parts, wish.depth, endpoint.provider());
+    let body = Body::new(wish.number, *parts, &wish.prover, endpoint.provider());
     let body = body.map_err(|error| misfit(endpoint, &error))?;
     let method = "eth_getBlockReceipts";
     let error = match answers.next().transpose().map(Option::flatten) {
@@ -221,22 +221,23 @@ fn parse_block(endpoint: &Endpoint, number: u64, body: &Bytes) -> Result<BlockPa
 
 fn finish(
     endpoint: &Endpoint,
-    wish: Wish,
+    wish: &Wish,
     body: Box<Body>,
     receipts: Vec<Linked<Receipt>>,
     answered: Instant,
 ) -> Result<Fetched, Failed> {
     let provider = together(body.provider(), endpoint.provider());
-    let whole = body.with_receipts(receipts, wish.depth);
-    let (block, verified) =
+    let whole = body.with_receipts(receipts, &wish.prover, endpoint.provider());
+    let Whole { block, verified, mended } =
         whole.map_err(|(error, body)| Failed::of(misfit(endpoint, &error), body))?;
+    endpoint.has_mended(mended.names());
     Ok(Fetched { block, verified, provider, answered })
 }
 
 /// The receipts of a block that is here, by the best way that the provider has.
 async fn with_receipts(
     endpoint: &Arc<Endpoint>,
-    wish: Wish,
+    wish: &Wish,
     body: Box<Body>,
 ) -> Result<Fetched, Failed> {
     let receipts = match receipts(endpoint, wish, &body).await {
@@ -244,13 +245,13 @@ async fn with_receipts(
         Err(error) => return Err(Failed::of(error, body)),
     };
     let answered = clock::now();
-    let endpoint = endpoint.clone();
-    on_cpu(move || finish(&endpoint, wish, body, receipts, answered)).await
+    let (endpoint, wish) = (endpoint.clone(), wish.clone());
+    on_cpu(move || finish(&endpoint, &wish, body, receipts, answered)).await
 }
 
 async fn receipts(
     endpoint: &Arc<Endpoint>,
-    wish: Wish,
+    wish: &Wish,
     body: &Body,
 ) -> Result<Vec<Linked<Receipt>>, RpcError> {
     if endpoint.has_block_receipts() {
@@ -265,7 +266,7 @@ async fn receipts(
 /// `eth_getTransactionReceipt` for each transaction, in batches where they are taken.
 async fn single_receipts(
     endpoint: &Arc<Endpoint>,
-    wish: Wish,
+    wish: &Wish,
     body: &Body,
 ) -> Result<Vec<Linked<Receipt>>, RpcError> {
     let calls: Vec<Call> = body.transaction_hashes().map(Call::receipt).collect();

@@ -13,7 +13,7 @@ use super::assemble::Body;
 use super::fetch::{Failed, Wish, fetch, fetch_from_two};
 use super::status::CaptureError;
 use super::traces::{add_traces, can_have_traces, probe_traces};
-use super::verify::Depth;
+use super::verify::Prover;
 
 /// Finality by depth where no provider knows the `finalized` tag.
 const CONFIRMATIONS: u64 = 64;
@@ -67,7 +67,7 @@ impl From<HeaderAnswer> for BlockRef {
 #[derive(Clone)]
 pub struct Source {
     pool: Pool,
-    depth: Depth,
+    prover: Arc<Prover>,
     purpose: Purpose,
     has_traces: bool,
 }
@@ -80,8 +80,8 @@ const HEDGE_MIN: Duration = Duration::from_millis(250);
 
 impl Source {
     /// Blocks of a chain from its providers.
-    pub fn new(pool: Pool, depth: Depth) -> Source {
-        Source { pool, depth, purpose: Purpose::Head, has_traces: false }
+    pub fn new(pool: Pool, prover: Arc<Prover>) -> Source {
+        Source { pool, prover, purpose: Purpose::Head, has_traces: false }
     }
 
     /// The same, with the traces of each block.
@@ -99,6 +99,11 @@ impl Source {
     #[must_use]
     pub fn for_history(&self) -> Source {
         Source { purpose: Purpose::History, ..self.clone() }
+    }
+
+    /// Who proves its blocks.
+    pub fn prover(&self) -> &Arc<Prover> {
+        &self.prover
     }
 
     /// The providers.
@@ -156,10 +161,10 @@ impl Source {
 
     /// The block of a number if it is there: the block itself is the question, its receipts follow.
     pub async fn next(&self, number: u64) -> Result<Option<Fetched>, RpcError> {
-        let wish = Wish { number, depth: self.depth, is_question: true };
-        match self.block_and_receipts(wish).await {
+        let wish = Wish { number, prover: self.prover.clone(), is_question: true };
+        match self.block_and_receipts(&wish).await {
             Ok(fetched) => self.traced(fetched).await.map(Some),
-            Err(failed) if failed.is_answer_to(wish) => Ok(None),
+            Err(failed) if failed.is_answer_to(&wish) => Ok(None),
             Err(failed) => Err(failed.error),
         }
     }
@@ -268,10 +273,10 @@ impl Source {
         let head: Option<HeaderAnswer> = endpoint.single(&Call::header("latest")).await?;
         let head = head.ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))?;
         let number = head.number.to();
-        let wish = Wish { number, depth: self.depth, is_question: false };
-        let fetched = fetch(endpoint, wish, None).await.map_err(|failed| failed.error)?;
+        let wish = Wish { number, prover: self.prover.clone(), is_question: false };
+        let fetched = fetch(endpoint, &wish, None).await.map_err(|failed| failed.error)?;
         if self.has_traces && can_have_traces(&fetched.block) {
-            probe_traces(endpoint, self.depth, fetched).await?;
+            probe_traces(endpoint, self.prover.depth(), fetched).await?;
         }
         match endpoint.single::<HeaderAnswer>(&Call::header("finalized")).await {
             Ok(_) => {}
@@ -316,8 +321,8 @@ impl Source {
 
     /// The block of a number: wrong data is refused and asked of the next provider.
     pub async fn block(&self, number: u64) -> Result<Fetched, RpcError> {
-        let wish = Wish { number, depth: self.depth, is_question: false };
-        let fetched = self.block_and_receipts(wish).await.map_err(|failed| failed.error)?;
+        let wish = Wish { number, prover: self.prover.clone(), is_question: false };
+        let fetched = self.block_and_receipts(&wish).await.map_err(|failed| failed.error)?;
         self.traced(fetched).await
     }
 
@@ -328,11 +333,11 @@ impl Source {
         }
         let number = fetched.block.header.number;
         let note = |endpoint: &Endpoint, error: &RpcError| self.note(endpoint, number, error);
-        add_traces(&self.pool, self.purpose, self.depth, fetched, &note).await
+        add_traces(&self.pool, self.purpose, self.prover.depth(), fetched, &note).await
     }
 
     /// What one provider gave and was proved is not asked for again: the rest may come from others.
-    async fn block_and_receipts(&self, wish: Wish) -> Result<Fetched, Failed> {
+    async fn block_and_receipts(&self, wish: &Wish) -> Result<Fetched, Failed> {
         let purpose = if wish.is_question { Purpose::Head } else { self.purpose };
         let mut turn = self.pool.turn(purpose, Wanted::Block);
         let (mut known, mut last) = (None, None);
@@ -363,7 +368,7 @@ impl Source {
         &self,
         turn: &mut Turn<'_>,
         asked: Asked,
-        wish: Wish,
+        wish: &Wish,
         known: Option<Box<Body>>,
     ) -> Result<Fetched, Failed> {
         let hedge_after = asked.endpoint.usual_time().mul_f64(HEDGE_AFTER).max(HEDGE_MIN);
@@ -379,7 +384,7 @@ impl Source {
     }
 
     /// Asks one provider for the block and another for its receipts.
-    async fn both(&self, two: [Asked; 2], wish: Wish) -> Result<Fetched, Failed> {
+    async fn both(&self, two: [Asked; 2], wish: &Wish) -> Result<Fetched, Failed> {
         let [body, receipts] = two.each_ref().map(|asked| &asked.endpoint);
         let result = fetch_from_two(body, receipts, wish).await;
         if let Err(Failed { error, .. }) = &result {
@@ -393,7 +398,7 @@ impl Source {
     async fn attempt(
         &self,
         asked: Asked,
-        wish: Wish,
+        wish: &Wish,
         known: Option<Box<Body>>,
     ) -> Result<Fetched, Failed> {
         let result = fetch(&asked.endpoint, wish, known).await;

@@ -3,8 +3,12 @@
 //! A proof has three outcomes: it holds, it fails (the block is refused), or it cannot be made
 //! under the rules that we know (the mark stays off). The third is never an error.
 
+mod aspect;
+mod derived;
 mod header;
+mod prover;
 mod receipt;
+mod rules;
 mod sender;
 mod trace;
 mod transaction;
@@ -12,13 +16,15 @@ mod transaction;
 use alloy::rlp::Encodable;
 use alloy_primitives::{Address, B256, b256, keccak256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
-use headwater_storage::model::{Block, BlockRef, Header, HeaderKey, Verified, Withdrawal};
+use headwater_storage::model::{Block, BlockRef, HeaderKey, Verified, Withdrawal};
 
+pub use aspect::Aspect;
+pub use derived::Mended;
 pub use header::header_hash;
-pub use receipt::prove as prove_receipts;
-pub use sender::prove as prove_senders;
+pub use prover::{Prover, Unprovable, is_newer};
 pub use trace::prove as prove_traces;
-pub use transaction::prove as prove_transactions;
+
+use prover::Word;
 
 /// Root of a trie without entries.
 const EMPTY_ROOT: B256 = b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
@@ -96,6 +102,68 @@ pub enum Mismatch {
         /// What differs.
         what: &'static str,
     },
+    /// A transaction of a type that this program cannot hash.
+    #[error(
+        "block {block}: transaction {position} has type {kind:#x}, which this version cannot hash"
+    )]
+    TransactionType {
+        /// The block.
+        block: BlockRef,
+        /// Position in the block.
+        position: usize,
+        /// EIP-2718 type.
+        kind: u64,
+    },
+    /// A transaction outside of the roots where the chain has none.
+    #[error(
+        "block {block}: transaction {position} is a state-sync transaction, which is in no root; \
+         only the last one of a Polygon block before PIP-74 may be"
+    )]
+    StateSync {
+        /// The block.
+        block: BlockRef,
+        /// Position in the block.
+        position: usize,
+    },
+    /// A receipt has neither a status nor a state root.
+    #[error("block {block}: receipt {position} has neither `status` nor `root`")]
+    Outcome {
+        /// The block.
+        block: BlockRef,
+        /// Position in the block.
+        position: usize,
+    },
+    /// The logs do not give the header's filter.
+    #[error("block {block}: the receipts' logs do not give the header's `logsBloom`")]
+    Bloom {
+        /// The block.
+        block: BlockRef,
+    },
+    /// The header has a field of a later fork without those of the forks before it.
+    #[error("block {block}: the header has fields of a fork without those of the forks before")]
+    Hole {
+        /// The block.
+        block: BlockRef,
+    },
+    /// It may be the chain's property, which is not decided yet.
+    #[error("{mismatch}. If {aspect} cannot be proved on this chain: {waits}")]
+    Doubtful {
+        /// What did not come out.
+        mismatch: Box<Mismatch>,
+        /// What it is about.
+        aspect: String,
+        /// What is waited for.
+        waits: &'static str,
+    },
+    /// It came out before on this chain, which is not in the table of rules.
+    #[error(
+        "{mismatch}. Earlier blocks of this chain came out: where its rules have changed, \
+         `verify = \"links\"` keeps blocks without these proofs"
+    )]
+    Changed {
+        /// What did not come out.
+        mismatch: Box<Mismatch>,
+    },
     /// The header has a root of withdrawals but there is no list, or the other way round.
     #[error("block {block}: the header's withdrawals root and the list do not go together")]
     Withdrawals {
@@ -104,50 +172,105 @@ pub enum Mismatch {
     },
 }
 
-/// Proves what can be proved of a block by itself; the parent link is the log's to prove.
-pub fn verify(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
-    Ok(verify_body(block, depth)?.with(verify_receipts(block, depth)?))
-}
+impl Prover {
+    /// Proves what can be proved of a block by itself, and puts right what follows from that; the
+    /// parent link is the log's to prove. `provider` is who gave it; nobody in particular where
+    /// what is stored is proved again.
+    pub fn prove(
+        &self,
+        block: &mut Block,
+        provider: Option<&str>,
+    ) -> Result<(Verified, Mended), Mismatch> {
+        let body = self.prove_body(block, provider)?;
+        self.prove_receipts(block, body, provider)
+    }
 
-/// The same, of all but receipts and traces.
-pub fn verify_body(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
-    if depth == Depth::Links {
-        return Ok(Verified::default());
+    /// The same, of all but receipts and traces.
+    pub fn prove_body(
+        &self,
+        block: &mut Block,
+        provider: Option<&str>,
+    ) -> Result<Verified, Mismatch> {
+        if self.depth() == Depth::Links {
+            return Ok(Verified::default());
+        }
+        let word = Word { block: block.block_ref(), provider };
+        let mut verified = Verified::default();
+        if self.prove_header(word, block)? {
+            verified = verified.with(Verified::HEADER);
+        }
+        let proved = match transaction::prove(self, word, block) {
+            Err(Mismatch::Transaction { .. }) if transaction::mend_deployments(block) => {
+                transaction::prove(self, word, block)
+            }
+            proved => proved,
+        };
+        if proved? {
+            verified = verified.with(Verified::TRANSACTIONS);
+        }
+        let withdrawals = compare_withdrawals(block, verified);
+        if withdrawals != Ok(false) {
+            let compared = withdrawals.map(drop);
+            let aspects: &[Aspect] = match block.withdrawals {
+                Some(_) => &[Aspect::Withdrawals],
+                None => &[Aspect::WithdrawalsList],
+            };
+            // Nothing is learned from a list that was left out and has no entries.
+            let is_plain = compared.is_ok() && block.withdrawals.is_none();
+            if is_plain || self.judge(word, aspects, compared)? {
+                verified = verified.with(Verified::WITHDRAWALS);
+            }
+        }
+        if self.depth() == Depth::Senders && sender::prove(block)? {
+            verified = verified.with(Verified::SENDERS);
+        }
+        Ok(verified)
     }
-    let mut verified = Verified::default();
-    let header = &block.header;
-    if let Some(computed) = header_hash(header) {
-        compare(block, "the header's hash", header.hash, computed)?;
-        verified = verified.with(Verified::HEADER);
-    }
-    if header.has(HeaderKey::uncles) && header.uncles.is_empty() {
-        compare(block, "the ommers' hash", header.sha3_uncles, EMPTY_OMMERS)?;
-    }
-    if prove_transactions(block)? {
-        verified = verified.with(Verified::TRANSACTIONS);
-    }
-    if prove_withdrawals(block)? {
-        verified = verified.with(Verified::WITHDRAWALS);
-    }
-    if depth == Depth::Senders && prove_senders(block)? {
-        verified = verified.with(Verified::SENDERS);
-    }
-    Ok(verified)
-}
 
-/// The same, of receipts and traces.
-pub fn verify_receipts(block: &Block, depth: Depth) -> Result<Verified, Mismatch> {
-    if depth == Depth::Links {
-        return Ok(Verified::default());
+    /// The same, of receipts and traces; `body` is what was proved of the rest.
+    pub fn prove_receipts(
+        &self,
+        block: &mut Block,
+        body: Verified,
+        provider: Option<&str>,
+    ) -> Result<(Verified, Mended), Mismatch> {
+        if self.depth() == Depth::Links {
+            return Ok((body, Mended::default()));
+        }
+        let word = Word { block: block.block_ref(), provider };
+        let mut verified = body;
+        derived::fill_blooms(block);
+        if receipt::prove(self, word, block)? {
+            verified = verified.with(Verified::RECEIPTS);
+        }
+        let mended = derived::mend(block, verified);
+        if prove_traces(block)? {
+            verified = verified.with(Verified::TRACES);
+        }
+        Ok((verified, mended))
     }
-    let mut verified = Verified::default();
-    if prove_receipts(block)? {
-        verified = verified.with(Verified::RECEIPTS);
+
+    fn prove_header(&self, word: Word<'_>, block: &Block) -> Result<bool, Mismatch> {
+        let header = &block.header;
+        let compared = match header::matching_hash(header) {
+            Some(computed) => compare(block, "the header's hash", header.hash, computed),
+            None => Err(Mismatch::Hole { block: word.block }),
+        };
+        let mut aspects = Vec::with_capacity(2);
+        if compared.is_err() {
+            aspects.extend(header::unknown_fields(header).map(Aspect::HeaderField));
+        }
+        // Of a chain that is seen first, rather the whole header than one of its fields.
+        aspects.insert(0, Aspect::Header);
+        let is_proved = self.judge(word, &aspects, compared)?;
+        let has_ommers = header.sha3_uncles != EMPTY_OMMERS;
+        if header.has(HeaderKey::uncles) && has_ommers == header.uncles.is_empty() && is_proved {
+            let (claimed, computed) = (header.sha3_uncles, EMPTY_OMMERS);
+            let what = "the ommers' hash";
+            return Err(Mismatch::Hash { block: word.block, what, claimed, computed });
+        }
+        Ok(is_proved)
     }
-    if prove_traces(block)? {
-        verified = verified.with(Verified::TRACES);
-    }
-    Ok(verified)
 }
 
 fn compare(
@@ -187,22 +310,22 @@ impl EncodedItems {
     }
 }
 
-/// Whether the block is of an OP-stack chain: its first transaction is a deposit.
-fn is_op_stack(block: &Block) -> bool {
-    block.transactions.first().is_some_and(|t| t.transaction_type == transaction::DEPOSIT)
-}
-
-fn prove_withdrawals(block: &Block) -> Result<bool, Mismatch> {
+/// Whether the withdrawals come out; `Ok(false)`: there is nothing to prove.
+fn compare_withdrawals(block: &mut Block, verified: Verified) -> Result<bool, Mismatch> {
     let mismatch = || Mismatch::Withdrawals { block: block.block_ref() };
+    let first = block.transactions.first().map(|transaction| transaction.transaction_type);
+    // Since Isthmus the root of an OP-stack block is that of a contract's storage, and the list
+    // stays empty. Whose block it is, is proved: its first transaction is a deposit.
+    let is_rollup = first == Some(rules::kind::DEPOSIT) && verified.has(Verified::TRANSACTIONS);
+    let is_empty = block.withdrawals.as_ref().is_none_or(Vec::is_empty);
     match (block.header.withdrawals_root, &block.withdrawals) {
-        // Some providers leave the list out: nothing to prove, and nothing proved.
-        (_, None) => Ok(false),
+        (None, None) => Ok(false),
         (None, Some(list)) if list.is_empty() => Ok(false),
         (None, Some(_)) => Err(mismatch()),
-        // Since Isthmus the root is that of a contract's storage, and the list stays empty.
-        (Some(root), Some(list)) if list.is_empty() && root != EMPTY_ROOT && is_op_stack(block) => {
-            Ok(false)
-        }
+        (Some(root), _) if is_empty && root != EMPTY_ROOT && is_rollup => Ok(false),
+        // Some providers leave out a list without entries.
+        (Some(EMPTY_ROOT), None) => Ok(true),
+        (Some(_), None) => Err(mismatch()),
         (Some(root), Some(list)) => {
             let mut items = EncodedItems::default();
             for withdrawal in list {
@@ -226,9 +349,4 @@ fn hash_of_list(fields: &[&dyn Encodable]) -> B256 {
     let mut out = Vec::with_capacity(1024);
     alloy::rlp::encode_list::<_, dyn Encodable>(fields, &mut out);
     keccak256(&out)
-}
-
-/// A field that is kept as it came, as bytes.
-fn extra_bytes(header: &Header, key: &str) -> Option<Vec<u8>> {
-    const_hex::decode(header.extra.as_ref()?.get(key)?.as_str()?).ok()
 }

@@ -1,7 +1,9 @@
 //! `headwater check`: every provider is asked with every key, before anything is stored.
 
+use headwater_storage::ledger::MissingProof;
 use serde::Serialize;
 
+use crate::capture::verify::is_newer;
 use crate::capture::{ChainConfig, Source};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -18,6 +20,8 @@ struct ChainReport {
     chain: String,
     head: Option<u64>,
     keys: Vec<KeyReport>,
+    /// Proofs that do not come out on this chain under the rules that this version knows.
+    missing_proofs: Vec<MissingProof>,
     blocks_per_day: f64,
     plan: Plan,
 }
@@ -56,7 +60,9 @@ pub(super) async fn run(args: CheckArgs) -> Result<Exit, CommandError> {
 
 async fn check_chain(chain: &ChainConfig, keyring: &Keyring) -> Result<ChainReport, CommandError> {
     let pool = Pool::new(&chain.name, &chain.provider, keyring).map_err(NodeError::from)?;
-    let source = Source::new(pool, chain.verify).with_traces(chain.traces);
+    // Each key's word counts by itself: nothing is stored here.
+    let prover = chain.prover().of_providers(1);
+    let source = Source::new(pool, prover.into()).with_traces(chain.traces);
     let mut keys = Vec::new();
     let mut head = None;
     for endpoint in source.pool().endpoints() {
@@ -92,7 +98,8 @@ async fn check_chain(chain: &ChainConfig, keyring: &Keyring) -> Result<ChainRepo
     let following: Vec<Wanted> =
         source.wanted().iter().copied().chain([Wanted::Announcement]).collect();
     let (chain, plan) = (chain.name.to_string(), Plan::of(source.pool(), &following));
-    Ok(ChainReport { chain, head, keys, blocks_per_day, plan })
+    let missing_proofs = source.prover().proofs().missing;
+    Ok(ChainReport { chain, head, keys, missing_proofs, blocks_per_day, plan })
 }
 
 fn text(report: &ChainReport) -> String {
@@ -118,6 +125,11 @@ fn text(report: &ChainReport) -> String {
         let has =
             if has.is_empty() { "the least that is needed".to_owned() } else { has.join(", ") };
         lines.push(format!("  {}: answers; has {has}", key.name));
+    }
+    for missing in &report.missing_proofs {
+        let (what, reason) = (&missing.what, &missing.reason);
+        let hint = if is_newer(what) { " (newer than this program: upgrade)" } else { "" };
+        lines.push(format!("  cannot be proved on this chain: {what}{hint}: {reason}"));
     }
     lines.extend(report.plan.providers.iter().map(|provider| format!("  {provider}")));
     lines.push(format!("  {}", costs::following(&report.plan, report.blocks_per_day)));

@@ -41,7 +41,7 @@ pub(super) async fn dry_run(
     let ledger = stopped.as_ref().map(|node| node.data_dir.ledger().clone());
     let keyring = Keyring::new(ledger, config.secrets.clone());
     let pool = Pool::new(&chain.name, &chain.provider, &keyring).map_err(NodeError::from)?;
-    let source = Source::new(pool, chain.verify).with_traces(chain.traces);
+    let source = Source::new(pool, chain.prover().into()).with_traces(chain.traces);
     source.check_chain_id(chain.chain_id).await.map_err(CommandError::Chain)?;
     let asked = resolve(&source, chain.confirmations, spans).await?;
     let node = stopped.as_ref().and_then(|node| node.chain(chain.name.as_str()));

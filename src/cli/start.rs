@@ -8,7 +8,7 @@ use headwater_storage::model::ChainName;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::capture::verify::Depth;
+use crate::capture::verify::{Depth, Prover};
 use crate::capture::{ChainConfig, Source};
 use crate::config::{Config, HttpConfig};
 use crate::http::{HttpError, Server};
@@ -88,7 +88,7 @@ pub(super) async fn ask_chain_id(
     let pool = Pool::new(&name, &[provider], &Keyring::new(None, Secrets::default()))
         .map_err(NodeError::from)?;
     let shown = without_path(url);
-    let source = Source::new(pool.clone(), Depth::default());
+    let source = Source::new(pool.clone(), Prover::new(0, Depth::default()).into());
     let mut failures = 0;
     loop {
         let error = match source.chain_id().await {

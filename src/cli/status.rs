@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::capture::verify::is_newer;
 use crate::exit::Exit;
 use crate::http::StatusDocument;
 
@@ -89,6 +90,22 @@ fn damages(chain: &Value) -> String {
     out
 }
 
+/// A line for each kind of proof that does not come out.
+fn missing_proofs(chain: &Value) -> String {
+    let mut out = String::new();
+    for missing in list(chain, "/missing_proofs") {
+        let what = word(missing, "/what");
+        let _infallible = writeln!(
+            out,
+            "  not proved {what}, since block {}{}: {}",
+            number(missing, "/block/number"),
+            if is_newer(&what) { " (newer than this program: upgrade)" } else { "" },
+            word(missing, "/reason"),
+        );
+    }
+    out
+}
+
 /// What is true of the whole node.
 fn node_text(document: &Value, is_running: bool) -> String {
     let mut out = String::new();
@@ -146,6 +163,7 @@ fn text(document: &Value, is_running: bool) -> String {
             number(chain, "/wal_bytes"),
             number(chain, "/part_bytes"),
         );
+        out.push_str(&missing_proofs(chain));
         out.push_str(&damages(chain));
         for hole in list(chain, "/holes") {
             let _infallible = writeln!(

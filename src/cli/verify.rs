@@ -111,17 +111,16 @@ fn stored(node: &ChainNode) -> Stored {
 }
 
 async fn read(node: &Node, name: &str, step: BlockRange) -> Result<Report, CommandError> {
-    let Some(chain) = node.chain(name).map(|node| node.chain.clone()) else {
-        return Ok(Report::default());
-    };
+    let Some(node) = node.chain(name) else { return Ok(Report::default()) };
+    let (chain, prover) = (node.chain.clone(), node.source.prover().clone());
     let chain_name = chain.name().clone();
-    let report = on_cpu(move || audit(&chain, step)).await;
+    let report = on_cpu(move || audit(&chain, &prover, step)).await;
     Ok(report.map_err(|source| NodeError::Store { chain: chain_name, source })?)
 }
 
 fn text(name: &str, report: &Report) -> String {
     let mut lines = vec![format!(
-        "chain {name}: {} blocks read, {} proved, {} without a proof to make again, {} the same in \
+        "chain {name}: {} blocks read, {} proved, {} unprovable, {} the same in \
          log and parts, {} missing, {} wrong",
         report.blocks,
         report.proved,
@@ -130,6 +129,12 @@ fn text(name: &str, report: &Report) -> String {
         report.missing.iter().map(BlockRange::len).sum::<u64>(),
         report.wrong.len()
     )];
+    if report.lifted > 0 {
+        lines.push(format!(
+            "  {} of them prove more than their marks say: an older version captured them",
+            report.lifted
+        ));
+    }
     lines.extend(report.missing.iter().take(SHOWN_MAX).map(|range| format!("  missing {range}")));
     let wrong = report.wrong.iter().take(SHOWN_MAX);
     lines.extend(wrong.map(|wrong| format!("  block {}: {}", wrong.number, wrong.what)));

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use headwater_storage::ledger::{Descent, Quarantine};
+use headwater_storage::ledger::{Descent, MissingProof, Quarantine};
 use headwater_storage::model::{BlockRange, BlockRef};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -56,6 +56,8 @@ pub struct ChainView {
     pub wal_bytes: u64,
     /// Bytes of the parts.
     pub part_bytes: u64,
+    /// Proofs that do not come out on this chain under the rules that this version knows.
+    pub missing_proofs: Vec<MissingProof>,
     /// Damaged places that were found, and whether their blocks are back.
     pub damages: Vec<DamageView>,
     /// How capture stands.
@@ -120,6 +122,7 @@ impl From<&ChainNode> for ChainView {
             sealed_lsn,
             wal_bytes: chain.log().file_bytes(),
             part_bytes,
+            missing_proofs: node.source.prover().proofs().missing,
             damages: damages
                 .into_iter()
                 .map(|(place, m)| DamageView { place, is_mended: m })
@@ -192,12 +195,13 @@ pub(super) async fn verify(
     span: Result<Query<Span>, QueryRejection>,
 ) -> Result<Json<Report>, ApiError> {
     let Query(span) = span?;
-    let chain = find(&app, &name)?.chain.clone();
+    let node = find(&app, &name)?;
+    let (chain, prover) = (node.chain.clone(), node.source.prover().clone());
     let range = BlockRange::new(span.first, span.last);
-    let range = range.filter(|range| range.len() <= AUDIT_BLOCKS_MAX);
+    let range = range.filter(|range| range.last - range.first < AUDIT_BLOCKS_MAX);
     let range = range.ok_or_else(|| ApiError::Invalid {
         what: format!("{}..={} is no range of at most 1000 blocks", span.first, span.last),
         fix: "give first and last, and ask again for what follows",
     })?;
-    Ok(Json(crate::supervisor::on_cpu(move || audit(&chain, range)).await?))
+    Ok(Json(crate::supervisor::on_cpu(move || audit(&chain, &prover, range)).await?))
 }

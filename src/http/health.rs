@@ -9,6 +9,8 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::capture::verify::is_newer;
+
 use super::server::App;
 
 /// A chain is ready when a provider told of its head within this time.
@@ -31,15 +33,25 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
             Some(json!({ "chain": node.chain.name().as_str(), "reason": reason }))
         })
         .collect();
-    let degraded: Vec<Value> = app
-        .node
-        .export_views()
-        .into_iter()
-        .filter_map(|view| Some(json!({ "exporter": view.name, "reason": view.reason? })))
-        .collect();
+    let exporters = app.node.export_views().into_iter();
+    let exporters =
+        exporters.filter_map(|view| Some(json!({ "exporter": view.name, "reason": view.reason? })));
+    let degraded: Vec<Value> = exporters.chain(newer_blocks(&app)).collect();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let is_ready = reasons.is_empty();
     (status, Json(json!({ "ready": is_ready, "reasons": reasons, "degraded": degraded })))
+}
+
+/// What of the blocks is newer than this program: it is captured, and not proved.
+fn newer_blocks(app: &App) -> impl Iterator<Item = Value> {
+    app.node.chains.iter().flat_map(|node| {
+        let chain = node.chain.name().as_str();
+        let missing = node.source.prover().proofs().missing.into_iter();
+        missing.filter(|missing| is_newer(&missing.what)).map(move |missing| {
+            let reason = format!("{} is newer than this program: upgrade", missing.what);
+            json!({ "chain": chain, "reason": reason })
+        })
+    })
 }
 
 /// Every path of a node that has no chain yet: 503 with the reason. Connections are closed, so

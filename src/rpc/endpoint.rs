@@ -1,7 +1,8 @@
 //! One provider with one key: HTTP requests at its pace, with its faults remembered.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -46,6 +47,7 @@ pub struct Endpoint {
     /// Blocks that its head was behind ours when it was asked last.
     behind: AtomicU64,
     last_error: Mutex<Option<String>>,
+    mended: Mutex<BTreeSet<&'static str>>,
     doubted_until: Mutex<Option<Instant>>,
 }
 
@@ -85,6 +87,8 @@ pub struct EndpointStatus {
     pub latency_ms: u64,
     /// The last failure.
     pub last_error: Option<String>,
+    /// Fields that it gave wrong and that were put right, because they follow from what is proved.
+    pub mended_fields: Vec<&'static str>,
 }
 
 impl Endpoint {
@@ -109,6 +113,7 @@ impl Endpoint {
             can,
             requests: AtomicU64::new(0),
             last_error: Mutex::default(),
+            mended: Mutex::default(),
             doubted_until: Mutex::default(),
         }
     }
@@ -187,6 +192,24 @@ impl Endpoint {
             times_claimed_before,
             is_awaited: self.key.is_awaited(),
             part_left: self.key.part_left(),
+        }
+    }
+
+    fn mended(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.mended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fields of a block that it gave had to be put right.
+    pub fn has_mended(&self, fields: impl Iterator<Item = &'static str>) {
+        for field in fields {
+            metrics::mended(&self.name, field);
+            if self.mended().insert(field) {
+                tracing::warn!(
+                    provider = self.name,
+                    field,
+                    "gives a field that does not follow from what is proved: it is put right"
+                );
+            }
         }
     }
 
@@ -269,6 +292,7 @@ impl Endpoint {
             is_resting: health.is_resting(clock::now()),
             latency_ms: (health.latency_secs * 1_000.0) as u64,
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            mended_fields: self.mended().iter().copied().collect(),
         }
     }
 

@@ -53,6 +53,12 @@ pub const KEY_LEFT: &str = "headwater_key_left_units";
 pub const KEY_ENDS: &str = "headwater_key_ends_in_seconds";
 /// Blocks that were refused, by chain and provider.
 pub const BLOCKS_REFUSED: &str = "headwater_blocks_refused_total";
+/// Fields that a provider gave wrong and that were put right, by provider and field.
+pub const FIELDS_MENDED: &str = "headwater_fields_mended_total";
+/// Kinds of proofs that do not come out on a chain: gauge by chain.
+pub const PROOFS_MISSING: &str = "headwater_proofs_missing";
+/// Whether blocks of a chain are newer than this program, 0 or 1: gauge by chain.
+pub const NEWER_BLOCKS: &str = "headwater_newer_blocks";
 /// Blocks taken back in reorgs, by chain.
 pub const BLOCKS_REVERTED: &str = "headwater_blocks_reverted_total";
 /// Seconds from a provider's answer to durable, by chain.
@@ -116,6 +122,10 @@ pub(crate) fn disagreed(chain: &ChainName) {
 /// Sets a gauge of a key.
 pub(crate) fn set_key(name: &'static str, key: &str, value: u64) {
     gauge!(name, "key" => key.to_owned()).set(value as f64);
+}
+
+pub(crate) fn mended(provider: &str, field: &'static str) {
+    counter!(FIELDS_MENDED, "provider" => provider.to_owned(), "field" => field).increment(1);
 }
 
 pub(crate) fn refused(chain: &ChainName, provider: &str) {

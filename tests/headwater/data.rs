@@ -45,3 +45,28 @@ pub(crate) fn parse(block: &str, receipts: Option<&str>) -> Result<Block, String
         receipts.map(serde_json::from_str).transpose().map_err(|error| error.to_string())?;
     parts.join(receipts).map_err(|error| error.to_string())
 }
+
+/// EIP-155 ids of the recorded networks whose id is known.
+pub(crate) fn chain_id(network: &str) -> Option<u64> {
+    let known = [
+        ("arbitrum", 42_161),
+        ("arbitrum-sepolia", 421_614),
+        ("base", 8_453),
+        ("base-goerli", 84_531),
+        ("bsc", 56),
+        ("ethereum", 1),
+        ("gnosis", 100),
+        ("goerli", 5),
+        ("hive-testchain", 3_503_995_874_084_926),
+        ("hyperliquid", 999),
+        ("linea", 59_144),
+        ("linea-sepolia", 59_141),
+        ("mumbai", 80_001),
+        ("optimism", 10),
+        ("optimism-sepolia", 11_155_420),
+        ("polygon", 137),
+        ("scroll", 534_352),
+        ("sepolia", 11_155_111),
+    ];
+    known.into_iter().find(|(name, _)| *name == network).map(|(_, id)| id)
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater::capture::verify::{Depth, verify};
+use headwater::capture::verify::{Depth, Prover};
 use headwater::devnet::DevnetConfig;
 use headwater::node::Node;
 
@@ -85,8 +85,8 @@ async fn killed_20_times_it_has_every_block_once_and_the_sink_converges() {
     let node = Node::open_stopped(&folder.path().join("data")).unwrap();
     for number in 0..=chain.node.head() {
         let event = node.chains[0].chain.block_by_number(number).unwrap().unwrap();
-        let block = event.block.unwrap();
+        let mut block = event.block.unwrap().as_ref().clone();
         assert_eq!(block.header.hash.to_string(), chain.hash(number));
-        verify(&block, Depth::Roots).unwrap();
+        Prover::new(1337, Depth::Roots).prove(&mut block, None).unwrap();
     }
 }

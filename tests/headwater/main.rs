@@ -27,6 +27,8 @@ mod kill;
 #[cfg(test)]
 mod lake;
 #[cfg(test)]
+mod mutants;
+#[cfg(test)]
 mod providers;
 #[cfg(test)]
 mod recorded;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use headwater::capture::verify::{Depth, verify};
+use headwater::capture::verify::{Depth, Prover};
 use headwater::rpc::{Cause, cause_of};
 use headwater_storage::model::Verified;
 
@@ -20,7 +20,7 @@ fn every_recorded_block_gets_the_mark_that_an_independent_implementation_gave_it
         let check = |name: &str| meta["checks"][name].as_str().unwrap_or("-").to_owned();
         let block = data::read_gz(&folder.join("block.json.gz")).unwrap();
         let receipts = data::read_gz(&folder.join("receipts.json.gz"));
-        let Ok(block) = data::parse(&block, receipts.as_deref()) else {
+        let Ok(mut block) = data::parse(&block, receipts.as_deref()) else {
             *marks.entry(format!("{network}: not JSON-RPC (protobuf dump)")).or_default() += 1;
             continue;
         };
@@ -32,9 +32,14 @@ fn every_recorded_block_gets_the_mark_that_an_independent_implementation_gave_it
         ];
         let expected = expected.iter().filter(|(check, _)| check == "ok" || check == "self");
         let expected = expected.fold(Verified::default(), |all, (_, proof)| all.with(*proof));
-        match verify(&block, Depth::Senders) {
-            Ok(found) => {
-                *marks.entry(format!("{network}: {found}")).or_default() += 1;
+        let prover = Prover::new(data::chain_id(&network).unwrap(), Depth::Senders);
+        match prover.prove(&mut block, Some("recorded")) {
+            Ok((found, mended)) => {
+                let missing = prover.proofs().missing.into_iter().map(|missing| missing.what);
+                let missing: Vec<String> = missing.collect();
+                let names: Vec<&str> = mended.names().collect();
+                let note = format!("{network}: {found}, learned to lack {missing:?}, {names:?}");
+                *marks.entry(note).or_default() += 1;
                 if !found.has(expected) {
                     failures.push(format!("{}: {found}, expected {expected}", folder.display()));
                 }
@@ -75,8 +80,10 @@ fn every_doctored_block_is_refused_for_the_right_reason() {
     for (name, reason) in reasons {
         let path = folder.join("refuse/blocks").join(format!("{name}_data.json"));
         let Ok(body) = fs::read_to_string(&path) else { continue };
-        let outcome = data::parse(&body, None)
-            .and_then(|block| verify(&block, Depth::Roots).map_err(|error| error.to_string()));
+        let outcome = data::parse(&body, None).and_then(|mut block| {
+            let proved = Prover::new(1, Depth::Roots).prove(&mut block, Some("recorded"));
+            proved.map(|(verified, _)| verified).map_err(|error| error.to_string())
+        });
         let text = match &outcome {
             Ok(verified) => verified.to_string(),
             Err(error) => error.clone(),
@@ -172,16 +179,18 @@ fn every_recorded_error_of_a_provider_means_what_it_says() {
 fn a_sender_that_did_not_sign_is_refused() {
     let Some(folder) = data::chain_data() else { return };
     let mut tried = 0;
-    for (_, folder) in data::block_folders(&folder).iter().step_by(7) {
+    for (network, folder) in data::block_folders(&folder).iter().step_by(7) {
         let block = data::read_gz(&folder.join("block.json.gz")).unwrap();
         let receipts = data::read_gz(&folder.join("receipts.json.gz"));
         let Ok(mut block) = data::parse(&block, receipts.as_deref()) else { continue };
-        let proved = verify(&block, Depth::Senders).is_ok_and(|mark| mark.has(Verified::SENDERS));
+        let prover = Prover::new(data::chain_id(network).unwrap(), Depth::Senders);
+        let proved = prover.prove(&mut block, None);
+        let proved = proved.is_ok_and(|(mark, _)| mark.has(Verified::SENDERS));
         let signed =
             block.transactions.iter().position(|t| t.transaction_type <= 4 && !t.r.is_zero());
         let Some(at) = signed.filter(|_| proved) else { continue };
         block.transactions[at].from.0[7] ^= 1;
-        let error = headwater::capture::verify::prove_senders(&block).unwrap_err().to_string();
+        let error = prover.prove(&mut block, None).unwrap_err().to_string();
         assert!(error.contains(&format!("transaction {at} is from")), "{error}");
         tried += 1;
     }

@@ -1,18 +1,64 @@
-//! A header's hash, by the rules of every Ethereum fork and of `AuRa`.
+//! A header's hash, by the rules of every Ethereum fork and of chains that have their own.
 
 use alloy::rlp::Encodable;
 use alloy_primitives::{B256, Bytes};
 use headwater_storage::model::json::Scalar;
 use headwater_storage::model::{Header, HeaderKey};
 
-use super::{extra_bytes, hash_of_list};
+use super::hash_of_list;
 
-/// Keccak-256 of the header's RLP; `None` when the provider does not give what goes into it.
+/// Fields that providers put beside the header's own, and that no header's hash covers.
+const BESIDE: [&str; 12] = [
+    "author",
+    "sealFields",
+    "signature",
+    "step",
+    "auraStep",
+    "auraSeal",
+    "milliTimestamp",
+    "l1BlockNumber",
+    "sendCount",
+    "sendRoot",
+    "extDataHash",
+    "blockExtraData",
+];
+
+/// Bytes of the names of unknown fields that are kept at most.
+const NAMES_BYTES_MAX: usize = 200;
+
+/// Keccak-256 of the header's RLP by the rules of Ethereum; `None` where its fields have a hole
+/// that no fork has.
 ///
 /// The optional fields follow each other in the order of their forks: EIP-1559, 4895, 4844, 4788,
-/// 7685.
+/// 7685, 7928, 7843.
 pub fn header_hash(header: &Header) -> Option<B256> {
-    let mut fields: Vec<&dyn Encodable> = vec![
+    let mut fields = head_of(header);
+    fields.extend([&header.mix_hash as &dyn Encodable, &header.nonce]);
+    let optional = ethereum_fields(header);
+    let given = optional.iter().take_while(|field| field.is_some()).count();
+    if optional.iter().skip(given).any(Option::is_some) {
+        return None;
+    }
+    fields.extend(optional.into_iter().flatten());
+    Some(hash_of_list(&fields))
+}
+
+/// The hash that comes out, by the rules of this header's kind: the block's own where one of them
+/// fits, else Ethereum's.
+///
+/// Which rule is tried may follow what the answer holds: that a hash comes out is the proof.
+pub(super) fn matching_hash(header: &Header) -> Option<B256> {
+    let plain = header_hash(header);
+    if plain == Some(header.hash) {
+        return plain;
+    }
+    let others = [aura_hash(header), avalanche_hash(header), berachain_hash(header)];
+    others.into_iter().flatten().find(|hash| *hash == header.hash).or(plain)
+}
+
+/// The fields of every header before its seal.
+fn head_of(header: &Header) -> Vec<&dyn Encodable> {
+    vec![
         &header.parent_hash,
         &header.sha3_uncles,
         &header.miner,
@@ -26,36 +72,130 @@ pub fn header_hash(header: &Header) -> Option<B256> {
         &header.gas_used,
         &header.timestamp,
         &header.extra_data,
+    ]
+}
+
+fn field<T: Encodable>(value: Option<&T>) -> Option<&dyn Encodable> {
+    value.map(|value| value as &dyn Encodable)
+}
+
+/// What Ethereum's forks added, in order.
+fn ethereum_fields(header: &Header) -> [Option<&dyn Encodable>; 6] {
+    [
+        field(header.base_fee_per_gas.as_ref()),
+        field(header.withdrawals_root.as_ref()),
+        field(header.blob_gas_used.as_ref()),
+        field(header.excess_blob_gas.as_ref()),
+        field(header.parent_beacon_block_root.as_ref()),
+        field(header.requests_hash.as_ref()),
+    ]
+}
+
+/// Whether none of the given fields is there.
+fn lacks(header: &Header, keys: &[HeaderKey]) -> bool {
+    keys.iter().all(|key| !header.has(*key))
+}
+
+/// `AuRa` (Gnosis before the merge, POA, Energy Web) puts a step and a signature where others have
+/// the mix hash and the nonce.
+fn aura_hash(header: &Header) -> Option<B256> {
+    let (step, seal) = aura_seal(header)?;
+    let later = [
+        HeaderKey::withdrawals_root,
+        HeaderKey::blob_gas_used,
+        HeaderKey::excess_blob_gas,
+        HeaderKey::parent_beacon_block_root,
+        HeaderKey::requests_hash,
     ];
-    let aura = aura_seal(header);
-    match &aura {
-        Some((step, seal)) => fields.extend([step as &dyn Encodable, seal]),
-        None if is_sealed_otherwise(header) => return None,
-        None => fields.extend([&header.mix_hash as &dyn Encodable, &header.nonce]),
+    let is_sealed_otherwise = !header.mix_hash.is_zero() || !header.nonce.is_zero();
+    if !lacks(header, &later) || is_sealed_otherwise {
+        return None;
     }
-    fields.extend(header.base_fee_per_gas.as_ref().map(|f| f as &dyn Encodable));
-    fields.extend(header.withdrawals_root.as_ref().map(|f| f as &dyn Encodable));
-    fields.extend(header.blob_gas_used.as_ref().map(|f| f as &dyn Encodable));
-    fields.extend(header.excess_blob_gas.as_ref().map(|f| f as &dyn Encodable));
-    fields.extend(header.parent_beacon_block_root.as_ref().map(|f| f as &dyn Encodable));
-    fields.extend(header.requests_hash.as_ref().map(|f| f as &dyn Encodable));
+    let mut fields = head_of(header);
+    fields.extend([&step as &dyn Encodable, &seal]);
+    fields.extend(field(header.base_fee_per_gas.as_ref()));
     Some(hash_of_list(&fields))
 }
 
-/// `AuRa` puts a step and a signature where others have the mix hash and the nonce.
 fn aura_seal(header: &Header) -> Option<(u128, Bytes)> {
     let step = header.extra.as_ref()?.get("auraStep")?;
     let step = match step.as_u64() {
         Some(step) => u128::from(step),
         None => u128::from_text(step.as_str()?)?.0,
     };
-    let seal = header.extra.as_ref()?.get("auraSeal")?.as_str()?;
-    let seal = const_hex::decode(seal).ok()?;
-    Some((step, seal.into()))
+    Some((step, extra(header, "auraSeal")?))
 }
 
-/// Neither a nonce nor a mix hash was given: the seal is of a kind that is not in the answer.
-fn is_sealed_otherwise(header: &Header) -> bool {
-    let has = |key, name: &str| header.has(key) || extra_bytes(header, name).is_some();
-    !has(HeaderKey::nonce, "nonce") && !has(HeaderKey::mix_hash, "mixHash")
+/// Avalanche's C-Chain (ava-labs/coreth `core/types/block.go`): after the nonce comes
+/// `extDataHash`, then the base fee, `extDataGasUsed`, `blockGasCost` and what Cancun added, and
+/// since Granite `timestampMilliseconds` and `minDelayExcess`.
+fn avalanche_hash(header: &Header) -> Option<B256> {
+    let ext_data_hash: B256 = extra(header, "extDataHash")?;
+    if !lacks(header, &[HeaderKey::withdrawals_root, HeaderKey::requests_hash]) {
+        return None;
+    }
+    let number = |key| extra::<u128>(header, key);
+    let (gas_used, cost) = (number("extDataGasUsed"), number("blockGasCost"));
+    let millis = number("timestampMilliseconds").or_else(|| number("timeMilliseconds"));
+    let delay = number("minDelayExcess");
+    let optional = [
+        field(header.base_fee_per_gas.as_ref()),
+        field(gas_used.as_ref()),
+        field(cost.as_ref()),
+        field(header.blob_gas_used.as_ref()),
+        field(header.excess_blob_gas.as_ref()),
+        field(header.parent_beacon_block_root.as_ref()),
+        field(millis.as_ref()),
+        field(delay.as_ref()),
+    ];
+    let given = optional.iter().take_while(|field| field.is_some()).count();
+    let is_whole = optional.iter().skip(given).all(Option::is_none);
+    let mut fields = head_of(header);
+    fields.extend([&header.mix_hash as &dyn Encodable, &header.nonce, &ext_data_hash]);
+    fields.extend(optional.into_iter().flatten());
+    is_whole.then(|| hash_of_list(&fields))
+}
+
+/// Berachain since Prague1: `parentProposerPubkey` (48 bytes) follows the requests' hash
+/// (BRIP-0004).
+fn berachain_hash(header: &Header) -> Option<B256> {
+    let key: Bytes = extra(header, "parentProposerPubkey")?;
+    let optional = ethereum_fields(header);
+    if optional.iter().any(Option::is_none) {
+        return None;
+    }
+    let mut fields = head_of(header);
+    fields.extend([&header.mix_hash as &dyn Encodable, &header.nonce]);
+    fields.extend(optional.into_iter().flatten());
+    fields.push(&key);
+    Some(hash_of_list(&fields))
+}
+
+/// A field that is kept as it came.
+fn extra<T: Scalar>(header: &Header, key: &str) -> Option<T> {
+    let value = header.extra.as_ref()?.get(key)?;
+    match value.as_u64() {
+        Some(number) => T::from_number(number),
+        None => T::from_text(value.as_str()?).map(|(value, _)| value),
+    }
+}
+
+/// The names of fields that this program does not know, in order, comma-separated; `None` where
+/// there are none.
+pub(super) fn unknown_fields(header: &Header) -> Option<String> {
+    let mut names = String::new();
+    for (name, value) in header.extra.iter().flat_map(|extra| extra.iter()) {
+        // Known fields stand here too, where their form was odd.
+        let is_known = value.is_null()
+            || BESIDE.contains(&name.as_str())
+            || Header::NAMES.contains(&name.as_str());
+        if is_known || names.len() + name.len() > NAMES_BYTES_MAX {
+            continue;
+        }
+        if !names.is_empty() {
+            names.push(',');
+        }
+        names.extend(name.chars().flat_map(char::escape_default));
+    }
+    Some(names).filter(|names| !names.is_empty())
 }

@@ -1,37 +1,70 @@
 //! Receipts as they enter the trie, and their root.
 
 use alloy::rlp::{Encodable, Header as RlpHeader, list_length};
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bloom};
 use headwater_storage::model::{Block, Log, Receipt, Transaction};
 
-use super::transaction::DEPOSIT;
-use super::{EMPTY_ROOT, EncodedItems, Mismatch, compare, ordered_root};
+use super::prover::{Prover, Word, types_of};
+use super::rules::{is_excepted, kind};
+use super::{Aspect, EMPTY_ROOT, EncodedItems, Mismatch, compare, ordered_root};
 
-/// Whether the root was proved; `false` where it cannot be: no receipts, or of a kind that does
-/// not say all that goes into them.
-pub fn prove(block: &Block) -> Result<bool, Mismatch> {
+/// Whether the root is proved; `false` where it cannot be: no receipts, or of a kind that does not
+/// say all that goes into them.
+pub(super) fn prove(prover: &Prover, word: Word<'_>, block: &Block) -> Result<bool, Mismatch> {
     if block.transactions.is_empty() {
-        compare(block, "the receipts root", block.header.receipts_root, EMPTY_ROOT)?;
-        return Ok(true);
+        let root = compare(block, "the receipts root", block.header.receipts_root, EMPTY_ROOT);
+        return prover.judge(word, &[Aspect::Receipts], root);
     }
     let Some(receipts) = &block.receipts else { return Ok(false) };
+    let compared = compare_root(block, receipts);
+    let mut aspects = Vec::with_capacity(6);
+    if compared.is_err() && receipts.iter().any(|receipt| receipt.root.is_none()) {
+        aspects.push(Aspect::OldReceipts);
+    }
+    aspects.extend(types_of(block).into_iter().map(Aspect::ReceiptType));
+    aspects.push(Aspect::Receipts);
+    let is_proved = prover.judge(word, &aspects, compared)?;
+    if !is_proved && is_excepted(prover.chain_id(), block.header.number, &Aspect::OldReceipts) {
+        // What the root does not prove, the header's filter does in part.
+        compare_bloom(block, receipts)?;
+    }
+    Ok(is_proved)
+}
+
+fn compare_root(block: &Block, receipts: &[Receipt]) -> Result<(), Mismatch> {
+    let by_status = root(block, receipts, Outcome::of)?;
+    let claimed = block.header.receipts_root;
+    if by_status == claimed {
+        return Ok(());
+    }
+    // Some clients give both before Byzantium; the state root is what counted.
+    if receipts.iter().any(|receipt| receipt.root.is_some() && receipt.status.is_some()) {
+        let by_root = |receipt: &Receipt| receipt.root.map(Outcome::Root);
+        if root(block, receipts, by_root).is_ok_and(|computed| computed == claimed) {
+            return Ok(());
+        }
+    }
+    compare(block, "the receipts root", claimed, by_status)
+}
+
+/// The root of a block's receipts.
+fn root(
+    block: &Block,
+    receipts: &[Receipt],
+    outcome_of: impl Fn(&Receipt) -> Option<Outcome>,
+) -> Result<B256, Mismatch> {
     let mut items = EncodedItems::default();
     for (position, (transaction, receipt)) in block.transactions.iter().zip(receipts).enumerate() {
         if block.is_outside_roots(position) {
             continue;
         }
-        let Some(outcome) = Outcome::of(receipt) else { return Ok(false) };
-        let deposit = Deposit::of(transaction, receipt);
-        items.add(|out| encode(transaction, receipt, &outcome, &deposit, out));
+        let Some(outcome) = outcome_of(receipt) else {
+            return Err(Mismatch::Outcome { block: block.block_ref(), position });
+        };
+        let added = Added::of(transaction, receipt);
+        items.add(|out| encode(transaction, receipt, &outcome, &added, out));
     }
-    let claimed = block.header.receipts_root;
-    let computed = ordered_root(&items);
-    // Arbitrum before Nitro keeps more in a receipt than it tells.
-    if claimed != computed && is_before_nitro(receipts) {
-        return Ok(false);
-    }
-    compare(block, "the receipts root", claimed, computed)?;
-    Ok(true)
+    Ok(ordered_root(&items))
 }
 
 /// The status (EIP-658), or the state root of before Byzantium.
@@ -57,26 +90,51 @@ impl Outcome {
     }
 }
 
-/// OP-stack: a deposit's nonce enters the root only together with the receipt's version.
-struct Deposit {
-    fields: Vec<u64>,
+/// What a chain adds to a receipt behind the logs. OP stack: a deposit's nonce, which enters the
+/// root only together with the receipt's version. Celo: the base fee in the token of the fees
+/// (CIP-64).
+struct Added {
+    fields: Vec<u128>,
 }
 
-impl Deposit {
-    fn of(transaction: &Transaction, receipt: &Receipt) -> Deposit {
+impl Added {
+    fn of(transaction: &Transaction, receipt: &Receipt) -> Added {
         let number = |key: &str| {
             let text = receipt.extra.as_ref()?.get(key)?.as_str()?;
-            u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+            u128::from_str_radix(text.strip_prefix("0x")?, 16).ok()
         };
-        let pair = number("depositNonce").zip(number("depositReceiptVersion"));
-        let pair = pair.filter(|_| transaction.transaction_type == DEPOSIT);
-        Deposit { fields: pair.map(|(nonce, version)| vec![nonce, version]).unwrap_or_default() }
+        let fields = match transaction.transaction_type {
+            kind::DEPOSIT => number("depositNonce").zip(number("depositReceiptVersion")),
+            kind::CELO_FEE_CURRENCY => {
+                return Added { fields: number("baseFee").into_iter().collect() };
+            }
+            _ => None,
+        };
+        Added { fields: fields.map(|(nonce, version)| vec![nonce, version]).unwrap_or_default() }
     }
 }
 
-fn is_before_nitro(receipts: &[Receipt]) -> bool {
-    let has = |receipt: &Receipt, key| receipt.extra.as_ref().is_some_and(|e| e.contains_key(key));
-    receipts.iter().any(|receipt| has(receipt, "l1BlockNumber") && !has(receipt, "gasUsedForL1"))
+/// Whether the filter of a block's logs is the header's.
+fn compare_bloom(block: &Block, receipts: &[Receipt]) -> Result<(), Mismatch> {
+    let mut bloom = Bloom::ZERO;
+    for (position, receipt) in receipts.iter().enumerate() {
+        if !block.is_outside_roots(position) {
+            bloom |= bloom_of(receipt);
+        }
+    }
+    if bloom.as_slice() == block.header.logs_bloom.as_ref() {
+        return Ok(());
+    }
+    Err(Mismatch::Bloom { block: block.block_ref() })
+}
+
+/// The filter of a receipt's logs (yellow paper 4.4.3).
+pub(super) fn bloom_of(receipt: &Receipt) -> Bloom {
+    let mut bloom = Bloom::ZERO;
+    for log in receipt.logs.iter() {
+        bloom.accrue_raw_log(log.address, &log.topics);
+    }
+    bloom
 }
 
 fn log_payload(log: &Log) -> usize {
@@ -91,7 +149,7 @@ fn encode(
     transaction: &Transaction,
     receipt: &Receipt,
     outcome: &Outcome,
-    deposit: &Deposit,
+    added: &Added,
     out: &mut Vec<u8>,
 ) {
     if let Some(kind) = u8::try_from(transaction.transaction_type).ok().filter(|kind| *kind != 0) {
@@ -107,7 +165,7 @@ fn encode(
         + receipt.logs_bloom.length()
         + list(logs).length()
         + logs
-        + deposit.fields.iter().map(Encodable::length).sum::<usize>();
+        + added.fields.iter().map(Encodable::length).sum::<usize>();
     list(payload).encode(out);
     outcome.field().encode(out);
     receipt.cumulative_gas_used.encode(out);
@@ -119,7 +177,7 @@ fn encode(
         alloy::rlp::encode_list::<B256, B256>(&log.topics, out);
         log.data.encode(out);
     }
-    for field in &deposit.fields {
+    for field in &added.fields {
         field.encode(out);
     }
 }

@@ -5,11 +5,11 @@ use headwater_storage::model::{Block, Transaction};
 use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 
 use super::Mismatch;
-use super::transaction::{Fields, is_signed};
+use super::transaction::{Fields, is_signed, parity};
 
 /// Whether the senders of all signed transactions were proved; `false` when one cannot be: a type
 /// that is not known, or a transaction without a signature where one is due.
-pub fn prove(block: &Block) -> Result<bool, Mismatch> {
+pub(super) fn prove(block: &Block) -> Result<bool, Mismatch> {
     let mut is_whole = true;
     for (position, transaction) in block.transactions.iter().enumerate() {
         if block.is_outside_roots(position) || !is_signed(transaction) {
@@ -29,16 +29,17 @@ pub fn prove(block: &Block) -> Result<bool, Mismatch> {
 
 /// Who signed a transaction.
 fn signer(transaction: &Transaction) -> Option<Address> {
-    let (parity, chain_id) = parity(transaction)?;
+    let (parity, chain_id) = signed(transaction)?;
     let mut unsigned = Vec::with_capacity(256);
     Fields::of(transaction)?.unsigned(chain_id)?.encode(&mut unsigned);
     recover(keccak256(&unsigned), parity, transaction.r, transaction.s)
 }
 
 /// The parity of y, and for EIP-155 the chain that the signature is for.
-fn parity(transaction: &Transaction) -> Option<(bool, Option<u64>)> {
+fn signed(transaction: &Transaction) -> Option<(bool, Option<u64>)> {
     if transaction.transaction_type != 0 {
-        let parity = transaction.y_parity.or(transaction.v)?;
+        transaction.y_parity.or(transaction.v)?;
+        let parity = parity(transaction);
         return (parity < 2).then_some((parity == 1, None));
     }
     match transaction.v? {

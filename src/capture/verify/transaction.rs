@@ -4,36 +4,91 @@ use alloy::rlp::{EMPTY_STRING_CODE, Encodable, Header as RlpHeader, list_length}
 use alloy_primitives::{Address, B256, U256, keccak256};
 use headwater_storage::model::{AccessListItem, Authorization, Block, Transaction};
 
-use super::{EncodedItems, Mismatch, compare, ordered_root};
+use super::prover::{Prover, Word, types_of};
+use super::rules::{has_state_sync, kind};
+use super::{Aspect, EncodedItems, Mismatch, compare, ordered_root};
 
-/// OP-stack deposits.
-pub(super) const DEPOSIT: u64 = 0x7e;
-/// Arbitrum's start-of-block transaction.
-const ARBITRUM_INTERNAL: u64 = 0x6a;
-
-/// Whether every hash and the root were proved; `false` when a type is not known.
-pub fn prove(block: &Block) -> Result<bool, Mismatch> {
+/// Whether every hash and the root are proved; `false` when the chain has transactions that this
+/// program cannot hash.
+pub(super) fn prove(prover: &Prover, word: Word<'_>, block: &Block) -> Result<bool, Mismatch> {
     let mut items = EncodedItems::default();
+    let mut is_whole = true;
+    let count = block.transactions.len();
     for (position, transaction) in block.transactions.iter().enumerate() {
         if block.is_outside_roots(position) {
+            let number = block.header.number;
+            if position + 1 != count || !has_state_sync(prover.chain_id(), number) {
+                return Err(Mismatch::StateSync { block: block.block_ref(), position });
+            }
             continue;
         }
-        let Some(fields) = Fields::of(transaction) else { return Ok(false) };
-        let encoded = items.add(|out| fields.encode(out));
-        let (claimed, computed) = (transaction.hash, keccak256(encoded));
-        if claimed != computed {
-            let block = block.block_ref();
-            return Err(Mismatch::Transaction { block, position, claimed, computed });
+        let aspect = Aspect::TransactionType(transaction.transaction_type);
+        let compared = compare_hash(block, position, transaction, &mut items);
+        if compared.is_err() {
+            is_whole &= prover.judge(word, &[aspect], compared)?;
         }
     }
+    if !is_whole {
+        return Ok(false);
+    }
     let claimed = block.header.transactions_root;
-    compare(block, "the transactions root", claimed, ordered_root(&items))?;
-    Ok(true)
+    let root = compare(block, "the transactions root", claimed, ordered_root(&items));
+    let mut aspects = vec![Aspect::Transactions];
+    if root.is_ok() {
+        aspects.extend(types_of(block).into_iter().map(Aspect::TransactionType));
+    }
+    prover.judge(word, &aspects, root)
+}
+
+/// Whether a transaction hashes to its hash.
+fn compare_hash(
+    block: &Block,
+    position: usize,
+    transaction: &Transaction,
+    items: &mut EncodedItems,
+) -> Result<(), Mismatch> {
+    let claimed = transaction.hash;
+    let computed = match Fields::of(transaction) {
+        Some(fields) => keccak256(items.add(|out| fields.encode(out))),
+        None => {
+            let (block, kind) = (block.block_ref(), transaction.transaction_type);
+            return Err(Mismatch::TransactionType { block, position, kind });
+        }
+    };
+    if claimed == computed {
+        return Ok(());
+    }
+    Err(Mismatch::Transaction { block: block.block_ref(), position, claimed, computed })
+}
+
+/// Some providers give the zero address as the recipient of a deployment, which has none: which of
+/// the two it is follows from the hash. Whether a transaction was mended.
+pub(super) fn mend_deployments(block: &mut Block) -> bool {
+    let comes_out = |transaction: &Transaction| {
+        let mut bytes = Vec::with_capacity(512);
+        Fields::of(transaction).is_some_and(|fields| {
+            fields.encode(&mut bytes);
+            keccak256(&bytes) == transaction.hash
+        })
+    };
+    let mut is_mended = false;
+    for transaction in &mut block.transactions {
+        if transaction.to != Some(Address::ZERO) || comes_out(transaction) {
+            continue;
+        }
+        transaction.to = None;
+        if comes_out(transaction) {
+            is_mended = true;
+        } else {
+            transaction.to = Some(Address::ZERO);
+        }
+    }
+    is_mended
 }
 
 /// Whether a transaction carries a signature of its sender; others are made by the chain's rules.
 pub(super) fn is_signed(transaction: &Transaction) -> bool {
-    !matches!(transaction.transaction_type, DEPOSIT | ARBITRUM_INTERNAL)
+    !matches!(transaction.transaction_type, kind::DEPOSIT | kind::ARBITRUM_INTERNAL)
 }
 
 /// The fields of an envelope in order.
@@ -63,8 +118,12 @@ impl<'a> Fields<'a> {
             2 => dynamic_fee(transaction),
             3 => blob(transaction),
             4 => set_code(transaction),
-            DEPOSIT => deposit(transaction)?,
-            ARBITRUM_INTERNAL => vec![
+            kind::CELO_FEE_CURRENCY => fee_currency(transaction)?,
+            kind::DEPOSIT if transaction.extra_text("queueIndex").is_some() => {
+                parent_message(transaction)?
+            }
+            kind::DEPOSIT => deposit(transaction)?,
+            kind::ARBITRUM_INTERNAL => vec![
                 Field::Number(transaction.chain_id.unwrap_or_default().into()),
                 Field::Bytes(&transaction.input),
             ],
@@ -118,9 +177,17 @@ fn access_list_field(t: &Transaction) -> Field<'_> {
     Field::AccessList(t.access_list.as_deref().unwrap_or_default())
 }
 
+/// The parity of y; some providers give `v` as 27 or 28, or as EIP-155 would.
+pub(super) fn parity(t: &Transaction) -> u64 {
+    match t.y_parity.or(t.v).unwrap_or_default() {
+        v @ (27 | 28) => v - 27,
+        v if v >= 35 => (v - 35) % 2,
+        v => v,
+    }
+}
+
 fn signature(t: &Transaction) -> [Field<'_>; 3] {
-    let parity = t.y_parity.or(t.v).unwrap_or_default();
-    [Field::Number(parity.into()), Field::Big(&t.r), Field::Big(&t.s)]
+    [Field::Number(parity(t).into()), Field::Big(&t.r), Field::Big(&t.s)]
 }
 
 /// EIP-2930.
@@ -175,6 +242,29 @@ fn set_code(t: &Transaction) -> Vec<Field<'_>> {
     list.push(Field::Authorizations(t.authorization_list.as_deref().unwrap_or_default()));
     list.extend(signature(t));
     list
+}
+
+/// Celo's CIP-64: EIP-1559 with the token that pays the fees behind the access list.
+fn fee_currency(t: &Transaction) -> Option<Vec<Field<'_>>> {
+    let mut list = dynamic_fee_body(t);
+    let currency = t.extra_text("feeCurrency")?.parse().ok()?;
+    list.push(Field::Address(currency));
+    list.extend(signature(t));
+    Some(list)
+}
+
+/// Scroll: a message from the parent chain (`L1MessageTx`, scroll-tech/go-ethereum).
+fn parent_message(t: &Transaction) -> Option<Vec<Field<'_>>> {
+    let index = t.extra_text("queueIndex")?;
+    let sender = t.extra_text("sender").map_or(Some(t.from), |text| text.parse().ok())?;
+    Some(vec![
+        Field::Number(u128::from_str_radix(index.strip_prefix("0x")?, 16).ok()?),
+        Field::Number(t.gas.into()),
+        Field::To(t.to),
+        Field::Big(&t.value),
+        Field::Bytes(&t.input),
+        Field::Address(sender),
+    ])
 }
 
 /// OP-stack deposits: source hash, from, to, mint, value, gas, is system, data.

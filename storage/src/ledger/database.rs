@@ -217,7 +217,11 @@ impl Ledger {
         self.list(QUARANTINE, chain.as_str())
     }
 
-    fn set_instance<T: serde::Serialize>(&self, key: &str, value: &T) -> Result<(), LedgerError> {
+    pub(super) fn set_instance<T: serde::Serialize>(
+        &self,
+        key: &str,
+        value: &T,
+    ) -> Result<(), LedgerError> {
         self.write(|transaction| {
             let mut table = transaction.open_table(INSTANCE)?;
             table.insert(key, to_bytes(value)?.as_slice())?;
@@ -225,7 +229,7 @@ impl Ledger {
         })
     }
 
-    fn instance<T: serde::de::DeserializeOwned>(
+    pub(super) fn instance<T: serde::de::DeserializeOwned>(
         &self,
         key: &str,
     ) -> Result<Option<T>, LedgerError> {

@@ -12,6 +12,7 @@ mod descent;
 mod error;
 mod facts;
 mod part;
+mod proofs;
 mod usage;
 mod value;
 
@@ -21,4 +22,5 @@ pub use descent::{Descent, Way};
 pub use error::LedgerError;
 pub use facts::{Anchor, ChainFacts, Quarantine};
 pub use part::Part;
+pub use proofs::{ChainProofs, MissingProof};
 pub use usage::{KeyUsage, Usage};

@@ -1,6 +1,8 @@
 //! A block with its transactions, receipts, logs and withdrawals, without loss.
 
-use alloy_primitives::B256;
+use std::collections::HashMap;
+
+use alloy_primitives::{Address, B256};
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::json::{JsonField, write_list};
@@ -83,7 +85,13 @@ impl BlockParts {
                 block.transactions.push(transaction.value);
                 continue;
             }
-            if let Some(field) = transaction.value.differing(&transaction.links, &expected) {
+            let told = TransactionLinks {
+                block_timestamp: transaction.links.block_timestamp,
+                ..expected.clone()
+            };
+            let differing = transaction.value.differing(&transaction.links, &told);
+            transaction.value.keep_differing(&told, &expected);
+            if let Some(field) = differing {
                 let object = "transaction";
                 return Err(LinkError::Elsewhere { object, position, block: block_ref, field });
             }
@@ -115,12 +123,28 @@ impl Block {
             let (transactions, receipts) = (self.transactions.len(), receipts.len());
             return Err(LinkError::Count { block: self.block_ref(), transactions, receipts });
         }
+        let receipts = self.in_order(receipts);
         let mut list = Vec::with_capacity(receipts.len());
         for (position, receipt) in receipts.into_iter().enumerate() {
             list.push(self.settle(position, receipt)?);
         }
         self.receipts = Some(list);
         Ok(())
+    }
+
+    /// Receipts in the order of their transactions: some providers give them in another.
+    fn in_order(&self, mut receipts: Vec<Linked<Receipt>>) -> Vec<Linked<Receipt>> {
+        let is_of = |(transaction, receipt): (&Transaction, &Linked<Receipt>)| {
+            let hash = receipt.links.transaction_hash;
+            hash.is_zero() || hash == transaction.hash
+        };
+        if self.transactions.iter().zip(&receipts).all(is_of) {
+            return receipts;
+        }
+        let places = self.transactions.iter().enumerate().map(|(at, of)| (of.hash, at));
+        let places: HashMap<B256, usize> = places.collect();
+        receipts.sort_by_key(|receipt| places.get(&receipt.links.transaction_hash).copied());
+        receipts
     }
 
     /// Takes traces in, after comparing where each says that it stands.
@@ -162,6 +186,10 @@ impl Block {
     fn settle(&self, position: usize, mut read: Linked<Receipt>) -> Result<Receipt, LinkError> {
         let expected = self.receipt_links(position);
         let block = self.block_ref();
+        let is_deployment = expected.to.is_none();
+        if is_deployment && read.links.to.is_some_and(|to| is_no_recipient(to, &read.value)) {
+            read.links.to = None;
+        }
         if self.is_outside_roots(position) {
             read.value.keep_differing(&read.links, &expected);
         } else if let Some(field) = read.value.differing(&read.links, &expected) {
@@ -286,6 +314,12 @@ impl Block {
         transaction.write_entries(&self.transaction_links(position), out);
         out.push('}');
     }
+}
+
+/// What some providers give as the recipient of a deployment, which has none: nothing, or what was
+/// made.
+fn is_no_recipient(to: Address, receipt: &Receipt) -> bool {
+    to.is_zero() || receipt.contract_address == Some(to)
 }
 
 impl<'de> serde::Deserialize<'de> for BlockParts {

@@ -166,6 +166,9 @@ macro_rules! json_object {
         pub struct $links { $( $(#[$ldoc])* pub $lfield: $lty, )* }
 
         impl $name {
+            /// The names of the known fields in JSON.
+            pub const NAMES: &'static [&'static str] = &[$( $key, )* $( $lkey, )*];
+
             /// Whether the provider gave this field.
             pub fn has(&self, key: $keys) -> bool {
                 self.present & (1 << key as u8) != 0
