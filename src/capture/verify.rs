@@ -232,3 +232,6 @@ fn hash_of_list(fields: &[&dyn Encodable]) -> B256 {
 fn extra_bytes(header: &Header, key: &str) -> Option<Vec<u8>> {
     const_hex::decode(header.extra.as_ref()?.get(key)?.as_str()?).ok()
 }
+
+#[cfg(test)]
+mod header_tests;
