@@ -129,7 +129,7 @@ fn event(lsn: Lsn, op: Op, block: &Arc<Block>) -> OwnedEvent {
             lane: Lane::Live,
             block: BlockRef { number: block.header.number, hash: block.header.hash },
             parent_hash: B256::ZERO,
-            timestamp: block.header.timestamp,
+            timestamp: block.header.time_seconds(),
             verified: Verified::HEADER,
             origin: Origin::default(),
         },

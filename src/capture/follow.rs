@@ -194,7 +194,9 @@ impl Follower {
 
     fn saw(&self, fetched: &Fetched, is_fresh: bool, memory: &mut Memory) {
         metrics::set_chain(metrics::HEAD_BLOCK, &self.config.name, fetched.block.header.number);
-        memory.schedule.saw(fetched.block.header.timestamp, clock::unix_micros(), is_fresh);
+        // A block whose time fits no unit was refused.
+        let time = fetched.block.header.time_micros().unwrap_or_default();
+        memory.schedule.saw(time, clock::unix_micros(), is_fresh);
     }
 
     /// Takes everything up to a head that somebody has.

@@ -17,25 +17,25 @@ const BLOCKS: usize = 33;
 /// What was seen of a chain's rhythm.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Schedule {
-    /// Times of the last blocks, in seconds.
+    /// Times of the last blocks, in microseconds.
     times: VecDeque<u64>,
     /// How long after its own time a block can be had, smoothed; in seconds.
     delay: Option<f64>,
 }
 
 impl Schedule {
-    /// A block of a time was had at `now_micros` (both since 1970-01-01); `is_fresh`: it was not
-    /// there a moment before.
-    pub(super) fn saw(&mut self, timestamp: u64, now_micros: u64, is_fresh: bool) {
+    /// A block of a time was had at `now_micros` (both in microseconds since 1970-01-01);
+    /// `is_fresh`: it was not there a moment before.
+    pub(super) fn saw(&mut self, time_micros: u64, now_micros: u64, is_fresh: bool) {
         // A reorg: what is above is gone.
-        while self.times.back().is_some_and(|last| *last > timestamp) {
+        while self.times.back().is_some_and(|last| *last > time_micros) {
             self.times.pop_back();
         }
-        self.times.push_back(timestamp);
+        self.times.push_back(time_micros);
         if self.times.len() > BLOCKS {
             self.times.pop_front();
         }
-        let delay = now_micros as f64 / 1e6 - timestamp as f64;
+        let delay = seconds(now_micros) - seconds(time_micros);
         let is_likely = (0.0..SLOT_MAX.as_secs_f64()).contains(&delay);
         match self.delay {
             None if is_likely && is_fresh => self.delay = Some(delay),
@@ -55,8 +55,8 @@ impl Schedule {
             self.times.iter().zip(self.times.iter().skip(1)).map(between).collect();
         gaps.sort_unstable();
         let middle = *gaps.get(gaps.len() / 2)?;
-        let mean = gaps.iter().sum::<u64>() as f64 / gaps.len() as f64;
-        let seconds = if mean < 1.5 { mean } else { middle as f64 };
+        let mean = seconds(gaps.iter().sum()) / gaps.len() as f64;
+        let seconds = if mean < 1.5 { mean } else { seconds(middle) };
         (seconds > 0.0).then(|| Duration::from_secs_f64(seconds).min(SLOT_MAX))
     }
 
@@ -69,11 +69,15 @@ impl Schedule {
             return between.saturating_mul(1 << misses.saturating_sub(4).min(6)).min(POLL_MAX);
         };
         let slot = block_time.as_secs_f64();
-        let due = *last as f64 + slot + self.delay.unwrap_or(0.0);
-        let wait = due - now_micros as f64 / 1e6;
+        let due = seconds(*last) + slot + self.delay.unwrap_or(0.0);
+        let wait = due - seconds(now_micros);
         // A clock that is wrong, ours or the chain's, costs half a slot at most.
         Duration::from_secs_f64(wait.clamp(0.0, slot * 1.5)).max(POLL_MIN)
     }
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }
 
 #[cfg(test)]
@@ -88,14 +92,14 @@ mod tests {
         assert_eq!(schedule.wait(0, 0), POLL_FIRST);
         for slot in 0..50 {
             let time = 1_000 + slot * 12;
-            schedule.saw(time, time * SECOND + 2 * SECOND, true);
+            schedule.saw(time * SECOND, time * SECOND + 2 * SECOND, true);
         }
         assert_eq!(schedule.block_time(), Some(Duration::from_secs(12)));
         let last = 1_000 + 49 * 12;
         let wait = schedule.wait((last + 2) * SECOND, 0).as_secs_f64();
         assert!((11.9..12.1).contains(&wait), "{wait}: 12 s after the last");
         assert_eq!(schedule.wait(last * SECOND, 1), Duration::from_millis(750));
-        schedule.saw(last + 12, (last + 14) * SECOND, false);
+        schedule.saw((last + 12) * SECOND, (last + 14) * SECOND, false);
         let sooner = schedule.wait((last + 14) * SECOND, 0).as_secs_f64();
         assert!((11.9..wait).contains(&sooner), "{sooner}: it was there at the first question");
         assert_eq!(schedule.wait(last * SECOND, 40), POLL_MAX);
@@ -106,11 +110,11 @@ mod tests {
     #[test]
     fn a_fast_chain_and_a_clock_that_is_wrong_do_no_harm() {
         let mut schedule = Schedule::default();
-        schedule.saw(100, 5 * SECOND, true);
-        schedule.saw(100, 5 * SECOND, true);
+        schedule.saw(100 * SECOND, 5 * SECOND, true);
+        schedule.saw(100 * SECOND, 5 * SECOND, true);
         assert_eq!(schedule.block_time(), None, "nothing is known of a chain within one second");
         for block in 0..40 {
-            schedule.saw(101 + block / 4, 5 * SECOND, true);
+            schedule.saw((101 + block / 4) * SECOND, 5 * SECOND, true);
         }
         let block_time = schedule.block_time().unwrap().as_secs_f64();
         assert!((0.2..0.3).contains(&block_time), "four blocks a second: {block_time}");
@@ -120,13 +124,26 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_that_counts_finer_than_seconds_has_its_own_rhythm() {
+        let mut schedule = Schedule::default();
+        for block in 0..40 {
+            let time = 1_000 * SECOND + block * 250_000;
+            schedule.saw(time, time + 100_000, true);
+        }
+        assert_eq!(schedule.block_time(), Some(Duration::from_millis(250)));
+        let last = 1_000 * SECOND + 39 * 250_000;
+        let wait = schedule.wait(last + 100_000, 0).as_secs_f64();
+        assert!((0.24..0.26).contains(&wait), "{wait}");
+    }
+
+    #[test]
     fn missed_slots_and_reorgs_do_not_change_the_slot() {
         let mut schedule = Schedule::default();
         for slot in (0..60).filter(|slot| slot % 7 != 0) {
-            schedule.saw(1_000 + slot * 12, 0, false);
+            schedule.saw((1_000 + slot * 12) * SECOND, 0, false);
         }
-        schedule.saw(1_000 + 57 * 12, 0, false);
-        schedule.saw(1_000 + 58 * 12, 0, false);
+        schedule.saw((1_000 + 57 * 12) * SECOND, 0, false);
+        schedule.saw((1_000 + 58 * 12) * SECOND, 0, false);
         assert_eq!(schedule.block_time(), Some(Duration::from_secs(12)));
     }
 }

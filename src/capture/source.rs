@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_storage::model::{Block, BlockRef, Origin, Provider, Verified};
+use headwater_storage::model::{Block, BlockRef, Origin, Provider, Verified, seconds_of};
 
 use crate::clock;
 use crate::rpc::{Asked, Call, Cause, Endpoint, Place, Pool, Purpose, RpcError, Turn, Wanted};
@@ -296,7 +296,7 @@ impl Source {
             Err(error) if error.is_absence() => None,
             answer => answer?,
         };
-        Ok(answer.map(|header| header.timestamp.to()))
+        Ok(answer.map(|header| seconds_of(header.timestamp.to())))
     }
 
     /// The first block of a time or after it, of those before `end`; `end` where all are older.

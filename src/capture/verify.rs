@@ -139,6 +139,17 @@ pub enum Mismatch {
         /// The block.
         block: BlockRef,
     },
+    /// The header's time is of no unit.
+    #[error(
+        "block {block}: `timestamp` {timestamp} is no time between 1970 and 9999 in seconds, nor \
+         since 2000 in milliseconds, microseconds or nanoseconds"
+    )]
+    Time {
+        /// The block.
+        block: BlockRef,
+        /// What it says.
+        timestamp: u64,
+    },
     /// The header has a field of a later fork without those of the forks before it.
     #[error("block {block}: the header has fields of a fork without those of the forks before")]
     Hole {
@@ -191,6 +202,10 @@ impl Prover {
         block: &mut Block,
         provider: Option<&str>,
     ) -> Result<Verified, Mismatch> {
+        if block.header.time_micros().is_none() {
+            let (block, timestamp) = (block.block_ref(), block.header.timestamp);
+            return Err(Mismatch::Time { block, timestamp });
+        }
         if self.depth() == Depth::Links {
             return Ok(Verified::default());
         }
@@ -350,3 +365,6 @@ fn hash_of_list(fields: &[&dyn Encodable]) -> B256 {
     alloy::rlp::encode_list::<_, dyn Encodable>(fields, &mut out);
     keccak256(&out)
 }
+
+#[cfg(test)]
+mod header_tests;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::capture::Span;
+use crate::devnet::{Fork, TimeUnit};
 use crate::query::Format;
 use crate::telemetry::logging::LogFormat;
 
@@ -457,6 +458,15 @@ pub struct DevnetArgs {
     /// clock's.
     #[arg(long, default_value_t = 0)]
     pub timestamp_step: u64,
+    /// What the timestamps count.
+    #[arg(long, value_enum, default_value_t)]
+    pub timestamp_unit: TimeUnit,
+    /// Rules of synthetic blocks.
+    #[arg(long, value_enum, default_value_t)]
+    pub fork: Fork,
+    /// The first block under the rules of `--fork`.
+    #[arg(long, default_value_t = 0)]
+    pub fork_block: u64,
     /// A reorg after every so many blocks; 0 for none.
     #[arg(long, default_value_t = 0)]
     pub reorg_every: u64,

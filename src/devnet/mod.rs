@@ -16,7 +16,7 @@ mod synthetic;
 mod traces;
 mod transactions;
 
-pub use config::DevnetConfig;
+pub use config::{DevnetConfig, Fork, TimeUnit};
 pub use faults::Faults;
 pub use meter::{KeyCount, KeyLimits};
 pub use node::{Built, DevNode, DevnetError};

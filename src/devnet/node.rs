@@ -193,8 +193,7 @@ impl DevNode {
     fn build(&self, recipe: &Recipe) -> Built {
         let replayed = self.recorded.as_ref().filter(|_| recipe.number > 0);
         let replayed = replayed.and_then(|recorded| recorded.build(recipe));
-        replayed
-            .unwrap_or_else(|| synthetic::build(&self.accounts, recipe, self.config.transactions))
+        replayed.unwrap_or_else(|| synthetic::build(&self.accounts, recipe, &self.config))
     }
 
     fn ready(&self, recipe: &Recipe) -> Arc<Built> {

@@ -6,37 +6,59 @@ use alloy::eips::eip4895::{Withdrawal, Withdrawals};
 use alloy::primitives::{Address, B64, B256, Bloom, U256, b256, keccak256};
 use serde_json::{Value, json};
 
+use super::config::{DevnetConfig, Fork};
 use super::journal::Recipe;
 use super::node::Built;
-use super::transactions::{Accounts, BASE_FEE, Made};
+use super::transactions::{Accounts, BASE_FEE, Made, Place};
 
 /// Hash of an empty list of execution requests: SHA-256 of nothing (EIP-7685).
 const NO_REQUESTS: B256 = b256!("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 const GAS_PER_BLOB: u64 = 131_072;
 const GAS_LIMIT: u64 = 30_000_000;
+/// Gas of a cleared slot that its transaction gets back, and since Amsterdam the block does not
+/// (EIP-3529, EIP-7778).
+const REFUND: u64 = 4_800;
+/// Every so many blocks of Amsterdam have such a refund.
+const REFUND_EVERY: u64 = 3;
+const SLOT_SECONDS: u64 = 12;
 
 fn hex(number: impl std::fmt::LowerHex) -> String {
     format!("{number:#x}")
 }
 
 /// Makes the block of a recipe.
-pub(super) fn build(accounts: &Accounts, recipe: &Recipe, transactions: usize) -> Built {
+pub(super) fn build(accounts: &Accounts, recipe: &Recipe, config: &DevnetConfig) -> Built {
     let seed =
         [recipe.parent_hash.as_slice(), &recipe.number.to_be_bytes(), &recipe.salt.to_be_bytes()];
     let entropy = keccak256(seed.concat());
+    let fork = if recipe.number < config.fork_block { Fork::default() } else { config.fork };
+    let place = Place { block: recipe.number, entropy, fork };
     let mut made: Vec<Made> = Vec::new();
     let mut gas_used = 0;
-    let count = if recipe.number == 0 { 0 } else { transactions as u64 };
+    let count = if recipe.number == 0 { 0 } else { config.transactions as u64 };
     for at in 0..count {
-        if let Some(one) = accounts.make(recipe.number, at, entropy, gas_used) {
+        if let Some(one) = accounts.make(place, at, gas_used) {
             gas_used += one.gas_used;
             made.push(one);
         }
     }
     let withdrawals = withdrawals(recipe.number);
-    let header = header(recipe, entropy, &made, &withdrawals, gas_used);
+    let mut header = header(recipe, entropy, &made, &withdrawals);
+    header.timestamp = header.timestamp.saturating_mul(config.timestamp_unit.per_second());
+    header.gas_used = gas_used;
+    if fork == Fork::Amsterdam {
+        make_amsterdam(&mut header, recipe);
+    }
     let hash = header.hash_slow();
     render(&header, hash, &made, &withdrawals)
+}
+
+fn make_amsterdam(header: &mut Header, recipe: &Recipe) {
+    header.block_access_list_hash = Some(keccak256(header.state_root));
+    header.slot_number = Some(recipe.timestamp / SLOT_SECONDS);
+    if header.gas_used > 0 && recipe.number.is_multiple_of(REFUND_EVERY) {
+        header.gas_used += REFUND;
+    }
 }
 
 fn withdrawals(number: u64) -> Withdrawals {
@@ -52,13 +74,7 @@ fn withdrawals(number: u64) -> Withdrawals {
     Withdrawals::new(vec![one(0), one(1)])
 }
 
-fn header(
-    recipe: &Recipe,
-    entropy: B256,
-    made: &[Made],
-    withdrawals: &Withdrawals,
-    gas_used: u64,
-) -> Header {
+fn header(recipe: &Recipe, entropy: B256, made: &[Made], withdrawals: &Withdrawals) -> Header {
     let envelopes: Vec<_> = made.iter().map(|one| one.envelope.clone()).collect();
     let receipts: Vec<_> = made.iter().map(|one| one.receipt.clone()).collect();
     let logs_bloom = receipts.iter().fold(Bloom::ZERO, |all, receipt| all | receipt.bloom());
@@ -72,7 +88,6 @@ fn header(
         difficulty: U256::ZERO,
         number: recipe.number,
         gas_limit: GAS_LIMIT,
-        gas_used,
         timestamp: recipe.timestamp,
         extra_data: "headwater devnet".as_bytes().into(),
         mix_hash: entropy,
@@ -88,7 +103,7 @@ fn header(
 }
 
 fn render(header: &Header, hash: B256, made: &[Made], withdrawals: &Withdrawals) -> Built {
-    let head = json!({
+    let mut head = json!({
         "hash": hash,
         "parentHash": header.parent_hash,
         "sha3Uncles": header.ommers_hash,
@@ -115,6 +130,12 @@ fn render(header: &Header, hash: B256, made: &[Made], withdrawals: &Withdrawals)
         "uncles": [],
         "withdrawals": withdrawals.iter().map(withdrawal).collect::<Vec<Value>>(),
     });
+    if let (Some(hash), Some(slot), Some(object)) =
+        (header.block_access_list_hash, header.slot_number, head.as_object_mut())
+    {
+        object.insert("blockAccessListHash".to_owned(), json!(hash));
+        object.insert("slotNumber".to_owned(), hex(slot).into());
+    }
     let transactions: Vec<Value> =
         made.iter().enumerate().map(|(at, one)| transaction(header, hash, at, one)).collect();
     let mut log_index = 0;

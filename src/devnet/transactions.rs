@@ -7,12 +7,16 @@ use alloy::consensus::{
 use alloy::eips::eip2930::{AccessList, AccessListItem};
 use alloy::eips::eip7702::Authorization;
 use alloy::primitives::{
-    Address, B256, Bloom, Bytes, Log, LogData, Signature, TxKind, U256, b256, keccak256,
+    Address, B256, Bloom, Bytes, Log, LogData, Signature, TxKind, U256, address, b256, keccak256,
 };
 use k256::ecdsa::SigningKey;
 
+use super::config::Fork;
+
 /// `Transfer(address,address,uint256)`, of ERC-20 and ERC-721 alike.
 const TRANSFER: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
+/// Who tells of plain transfers (EIP-7708).
+const SYSTEM: Address = address!("fffffffffffffffffffffffffffffffffffffffe");
 const ACCOUNTS: u8 = 8;
 /// Wei per gas of every synthetic block.
 pub(super) const BASE_FEE: u64 = 7_000_000_000;
@@ -25,6 +29,15 @@ const COLLECTIBLE: Address = Address::repeat_byte(0x72);
 pub(super) struct Accounts {
     chain_id: u64,
     keys: Vec<(SigningKey, Address)>,
+}
+
+/// The block that transactions are made for.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) block: u64,
+    /// Tells forks apart.
+    pub(super) entropy: B256,
+    pub(super) fork: Fork,
 }
 
 /// A transaction with its receipt.
@@ -58,8 +71,9 @@ impl Accounts {
         self.account(n).map(|(_, address)| *address).unwrap_or_default()
     }
 
-    /// The transaction at a position of a block; `entropy` tells forks apart.
-    pub(super) fn make(&self, block: u64, at: u64, entropy: B256, gas_before: u64) -> Option<Made> {
+    /// The transaction at a position of a block.
+    pub(super) fn make(&self, place: Place, at: u64, gas_before: u64) -> Option<Made> {
+        let Place { block, entropy, fork } = place;
         let (key, from) = self.account(block.wrapping_add(at))?;
         let word = keccak256([entropy.as_slice(), &at.to_be_bytes()].concat());
         let draft = Draft {
@@ -68,6 +82,7 @@ impl Accounts {
             peer: self.address(at + 3),
             chain_id: self.chain_id,
             block,
+            fork,
             // Unique per account, whatever happened on other forks.
             nonce: block * 1_000 + at,
             word,
@@ -92,6 +107,7 @@ struct Draft<'a> {
     peer: Address,
     chain_id: u64,
     block: u64,
+    fork: Fork,
     nonce: u64,
     /// Randomness of this transaction on this fork.
     word: B256,
@@ -110,7 +126,13 @@ impl Draft<'_> {
             value: self.amount,
             input: Bytes::new(),
         };
-        Some((TxEnvelope::Legacy(sign(self.key, tx)?), Shape::of(21_000)))
+        let mut shape = Shape::of(21_000);
+        // EIP-7708: not of what an account sends to itself.
+        if self.fork == Fork::Amsterdam && self.peer != self.from {
+            let topics = vec![TRANSFER, self.from.into_word(), self.peer.into_word()];
+            shape.logs.push(log(SYSTEM, topics, self.amount.to_be_bytes_vec()));
+        }
+        Some((TxEnvelope::Legacy(sign(self.key, tx)?), shape))
     }
 
     /// Type 2: `transfer(address,uint256)` of an ERC-20 token.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use headwater::devnet::DevnetConfig;
+use headwater::devnet::{DevnetConfig, Fork};
 use serde_json::Value;
 
 use crate::harness::{
@@ -59,6 +59,29 @@ async fn a_folder_of_format_3_with_traces_goes_on_in_place() {
     goes_on_in_place("format-3.tar.gz").await;
 }
 
+/// Columns that were added are null in the rows of older parts, and filled in those of today.
+async fn has_columns_of_today(appliance: &Appliance, before: u64) {
+    let statement = format!(
+        "select count(*) filter (where in_root is null) as old, \
+         count(*) filter (where in_root) as new, \
+         count(*) filter (where in_root is null and block_number > {before}) as wrong, \
+         count(*) filter (where not in_root) as outside"
+    );
+    for table in ["transactions", "logs"] {
+        let rows = appliance.sql(&format!("{statement} from {table}")).await;
+        let count = |name: &str| rows[0][name].as_u64().unwrap();
+        assert!(count("old") > 0 && count("new") > 0, "{table}: {rows:?}");
+        assert_eq!((count("wrong"), count("outside")), (0, 0), "{table}");
+        let all = appliance.sql(&format!("select * from {table} where in_root is null")).await;
+        assert_eq!(all.len() as u64, count("old"), "{table}: a filter on a part without it");
+    }
+    let amsterdam = "select min(block_number) as first, count(*) as n from blocks where ";
+    for column in ["block_access_list_hash", "slot_number"] {
+        let rows = appliance.sql(&format!("{amsterdam} {column} is not null")).await;
+        assert_eq!(rows[0]["first"], before + 1, "{column}");
+    }
+}
+
 async fn goes_on_in_place(golden: &str) {
     let folder = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
@@ -67,9 +90,12 @@ async fn goes_on_in_place(golden: &str) {
     assert!(unpacked.success());
     // The same chain goes on from its journal.
     let journal = Some(folder.path().join("journal"));
-    let mut chain = Chain::new(DevnetConfig { seed: 7, journal, ..small() });
-    let before = chain.node.head();
+    let of_chain = DevnetConfig { seed: 7, journal, ..small() };
+    let before = Chain::new(of_chain.clone()).node.head();
     assert!(before >= 70, "the journal was read");
+    // What comes is of a fork that the older versions did not know.
+    let (fork, fork_block) = (Fork::Amsterdam, before + 1);
+    let mut chain = Chain::new(DevnetConfig { fork, fork_block, ..of_chain });
     chain.node.mine(12).unwrap();
     let (url, _) = chain.provider().await;
     let sink = folder.path().join("sink.ndjson");
@@ -83,6 +109,7 @@ async fn goes_on_in_place(golden: &str) {
     appliance.follows(&chain).await;
     appliance.has_the_chain(&chain).await;
     appliance.exported().await;
+    has_columns_of_today(&appliance, before).await;
     let (_, status) = appliance.get("/v1/status").await;
     assert_eq!(status["chains"][0]["damages"].as_array().unwrap().len(), 0, "{status}");
     assert_eq!(appliance.terminate().code(), Some(0));

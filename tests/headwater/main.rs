@@ -15,6 +15,8 @@ mod exporters;
 #[cfg(test)]
 mod facade;
 #[cfg(test)]
+mod forks;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod heads;

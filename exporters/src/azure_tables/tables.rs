@@ -114,6 +114,7 @@ pub(super) const TARGETS: &[Target] = &[
             "receipt_contract_address",
             "value",
             "receipt_status",
+            "in_root",
         ]),
     },
     Target {

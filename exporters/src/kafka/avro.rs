@@ -111,6 +111,24 @@ mod tests {
         assert_eq!((&long[..7], long.len()), ([0, 1, 0, 0, 0, 0x84, 0x01].as_slice(), 7 + 66));
     }
 
+    /// Who reads with an older schema skips the new columns, and who reads older records with the
+    /// new one finds the default: compatible in both directions.
+    #[test]
+    fn columns_that_were_added_may_be_missing() {
+        for (table, column) in [
+            (Table::Blocks, "block_access_list_hash"),
+            (Table::Blocks, "slot_number"),
+            (Table::Transactions, "in_root"),
+            (Table::Logs, "in_root"),
+        ] {
+            let schema: Value = serde_json::from_str(&schema(table).unwrap()).unwrap();
+            let fields = schema["fields"].as_array().unwrap();
+            let field = fields.iter().find(|field| field["name"] == column).unwrap();
+            assert_eq!(field["type"][0], "null", "{table:?}.{column}");
+            assert_eq!(field.get("default"), Some(&Value::Null), "{table:?}.{column}");
+        }
+    }
+
     #[test]
     fn every_table_has_a_schema_and_rows_under_its_id() {
         let batch = sample_batch(&"test".parse().unwrap(), Lsn(1));

@@ -208,7 +208,7 @@ fn block_record(block: &Block) -> RecordBatch {
     let total = header.total_difficulty.map_or_else(|| "None".to_owned(), |sum| sum.to_string());
     let mut columns = Columns::default();
     columns.number("number", one(header.number));
-    columns.number("timestamp", one(header.timestamp));
+    columns.number("timestamp", one(header.time_seconds()));
     columns.text("hash", one(hex(header.hash)));
     columns.text("parentHash", one(hex(header.parent_hash)));
     columns.number("difficulty", one(header.difficulty.saturating_to::<u64>()));

@@ -228,6 +228,24 @@ mod tests {
         let add = "ALTER TABLE hw.blocks_by_number ADD extra text".to_owned();
         assert_eq!(plan("hw", &older, &wanted), Ok(vec![add]));
 
+        // As the version before Amsterdam made it.
+        let mut older = whole.clone();
+        for name in ["block_access_list_hash", "slot_number", "in_root"] {
+            for columns in older.values_mut() {
+                columns.remove(name);
+            }
+        }
+        let adds = [
+            "ALTER TABLE hw.blocks_by_number ADD block_access_list_hash blob",
+            "ALTER TABLE hw.blocks_by_number ADD slot_number bigint",
+            "ALTER TABLE hw.block_by_hash ADD block_access_list_hash blob",
+            "ALTER TABLE hw.block_by_hash ADD slot_number bigint",
+            "ALTER TABLE hw.transaction_by_hash ADD in_root boolean",
+            "ALTER TABLE hw.transactions_by_address ADD in_root boolean",
+            "ALTER TABLE hw.logs_by_address ADD in_root boolean",
+        ];
+        assert_eq!(plan("hw", &older, &wanted), Ok(adds.map(str::to_owned).to_vec()));
+
         let mut other = whole.clone();
         other.get_mut("canonical").unwrap().get_mut("lsn").unwrap().0 = "text".to_owned();
         let wrong = "hw.canonical.lsn is text, not bigint".to_owned();

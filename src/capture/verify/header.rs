@@ -3,7 +3,7 @@
 use alloy::rlp::Encodable;
 use alloy_primitives::{B256, Bytes};
 use headwater_storage::model::json::Scalar;
-use headwater_storage::model::{Header, HeaderKey};
+use headwater_storage::model::Header;
 
 use super::hash_of_list;
 
@@ -80,7 +80,7 @@ fn field<T: Encodable>(value: Option<&T>) -> Option<&dyn Encodable> {
 }
 
 /// What Ethereum's forks added, in order.
-fn ethereum_fields(header: &Header) -> [Option<&dyn Encodable>; 6] {
+fn ethereum_fields(header: &Header) -> [Option<&dyn Encodable>; 8] {
     [
         field(header.base_fee_per_gas.as_ref()),
         field(header.withdrawals_root.as_ref()),
@@ -88,27 +88,18 @@ fn ethereum_fields(header: &Header) -> [Option<&dyn Encodable>; 6] {
         field(header.excess_blob_gas.as_ref()),
         field(header.parent_beacon_block_root.as_ref()),
         field(header.requests_hash.as_ref()),
+        field(header.block_access_list_hash.as_ref()),
+        field(header.slot_number.as_ref()),
     ]
-}
-
-/// Whether none of the given fields is there.
-fn lacks(header: &Header, keys: &[HeaderKey]) -> bool {
-    keys.iter().all(|key| !header.has(*key))
 }
 
 /// `AuRa` (Gnosis before the merge, POA, Energy Web) puts a step and a signature where others have
 /// the mix hash and the nonce.
 fn aura_hash(header: &Header) -> Option<B256> {
     let (step, seal) = aura_seal(header)?;
-    let later = [
-        HeaderKey::withdrawals_root,
-        HeaderKey::blob_gas_used,
-        HeaderKey::excess_blob_gas,
-        HeaderKey::parent_beacon_block_root,
-        HeaderKey::requests_hash,
-    ];
     let is_sealed_otherwise = !header.mix_hash.is_zero() || !header.nonce.is_zero();
-    if !lacks(header, &later) || is_sealed_otherwise {
+    let later = ethereum_fields(header);
+    if later.iter().skip(1).any(Option::is_some) || is_sealed_otherwise {
         return None;
     }
     let mut fields = head_of(header);
@@ -131,7 +122,8 @@ fn aura_seal(header: &Header) -> Option<(u128, Bytes)> {
 /// since Granite `timestampMilliseconds` and `minDelayExcess`.
 fn avalanche_hash(header: &Header) -> Option<B256> {
     let ext_data_hash: B256 = extra(header, "extDataHash")?;
-    if !lacks(header, &[HeaderKey::withdrawals_root, HeaderKey::requests_hash]) {
+    let [_, withdrawals_root, _, _, _, after @ ..] = ethereum_fields(header);
+    if withdrawals_root.is_some() || after.iter().any(Option::is_some) {
         return None;
     }
     let number = |key| extra::<u128>(header, key);
@@ -161,7 +153,8 @@ fn avalanche_hash(header: &Header) -> Option<B256> {
 fn berachain_hash(header: &Header) -> Option<B256> {
     let key: Bytes = extra(header, "parentProposerPubkey")?;
     let optional = ethereum_fields(header);
-    if optional.iter().any(Option::is_none) {
+    let of_prague = optional.iter().take_while(|field| field.is_some()).count();
+    if of_prague < 6 || optional.iter().skip(of_prague).any(Option::is_some) {
         return None;
     }
     let mut fields = head_of(header);

@@ -15,10 +15,23 @@ fn sample_with_traces() -> crate::model::Block {
     crate::model::Block { traces: testing::traces(), ..sample() }
 }
 
+fn sample_of_amsterdam() -> crate::model::Block {
+    let text = include_str!("golden-v1.json");
+    let (block, receipts) = text.split_once("\n---\n").unwrap();
+    testing::parse(&with_amsterdam(block, "\"0x1e240\""), Some(receipts)).unwrap()
+}
+
+/// The block with the fields of Amsterdam in its header.
+fn with_amsterdam(block: &str, slot: &str) -> String {
+    let hash = alloy_primitives::B256::repeat_byte(0xba);
+    let fields = format!("{{\"blockAccessListHash\":\"{hash}\",\"slotNumber\":{slot},");
+    block.replacen('{', &fields, 1)
+}
+
 /// The bytes of a version never change: these files were written once and are only read.
 #[test]
 fn the_bytes_of_each_version_are_golden() {
-    for (version, block) in [(1, sample()), (2, sample_with_traces())] {
+    for (version, block) in [(1, sample()), (2, sample_with_traces()), (3, sample_of_amsterdam())] {
         let name = format!("src/codec/golden-v{version}.bin");
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         let mut bytes = Vec::new();
@@ -31,10 +44,54 @@ fn the_bytes_of_each_version_are_golden() {
     }
 }
 
+/// A version that did not know the fields of Amsterdam kept them among the unknown ones.
+#[test]
+fn what_was_stored_as_unknown_is_known_when_it_is_read_and_given_back_once() {
+    for (slot, number) in [("\"0x1e240\"", Some(123_456)), ("123456", Some(123_456)), ("{}", None)]
+    {
+        let text = include_str!("golden-v1.json").split_once("\n---\n").unwrap().0;
+        let text = with_amsterdam(text, slot);
+        let mut stored = sample();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let extra = stored.header.extra.get_or_insert_default();
+        for key in ["blockAccessListHash", "slotNumber"] {
+            extra.insert(key.to_owned(), value[key].clone());
+        }
+        let mut bytes = Vec::new();
+        assert_eq!(encode_block(&stored, &mut bytes), 1, "as the old version wrote it");
+        let read = decode_block(1, &bytes.into()).unwrap();
+        let hash = alloy_primitives::B256::repeat_byte(0xba);
+        assert_eq!(read.header.block_access_list_hash, Some(hash));
+        assert_eq!(read.header.slot_number, number);
+        let json = read.to_json();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+        assert_eq!(json.matches("slotNumber").count(), 1, "{json}");
+        let mut again = Vec::new();
+        let version = encode_block(&read, &mut again);
+        assert_eq!(decode_block(version, &again.into()).unwrap(), read);
+    }
+}
+
+#[test]
+fn a_field_that_was_learned_is_given_back_as_it_came() {
+    let (text, _) = include_str!("golden-v1.json").split_once("\n---\n").unwrap();
+    for slot in ["\"0x7\"", "null", "7", "\"0x07\"", "\"a name of the chain's own\"", "[1]"] {
+        let text = with_amsterdam(text, slot);
+        let block = testing::parse(&text, None).unwrap();
+        let mut bytes = Vec::new();
+        assert_eq!(encode_block(&block, &mut bytes), 3);
+        let read = decode_block(3, &bytes.into()).unwrap();
+        assert_eq!(read, block);
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&read.to_json()), value(&text));
+    }
+}
+
 #[test]
 fn cut_and_flipped_bytes_are_errors_or_other_blocks_but_no_panic() {
     let mut bytes = Vec::new();
-    encode_block(&sample_with_traces(), &mut bytes);
+    let sample = crate::model::Block { traces: testing::traces(), ..sample_of_amsterdam() };
+    encode_block(&sample, &mut bytes);
     for end in 0..bytes.len() {
         assert!(decode_block(VERSION, &bytes[..end].to_vec().into()).is_err(), "cut at {end}");
     }

@@ -78,6 +78,7 @@ impl BlockParts {
             withdrawals: self.withdrawals,
             traces: Vec::new(),
         };
+        block.settle_times();
         for (position, mut transaction) in self.transactions.into_iter().enumerate() {
             let expected = block.transaction_links(position);
             if transaction.value.is_state_sync(block_ref) {
@@ -129,6 +130,7 @@ impl Block {
             list.push(self.settle(position, receipt)?);
         }
         self.receipts = Some(list);
+        self.settle_times();
         Ok(())
     }
 

@@ -48,7 +48,7 @@ pub struct EventHead {
     pub block: BlockRef,
     /// The block before it.
     pub parent_hash: B256,
-    /// The block's time, seconds since the epoch.
+    /// The block's time, whole seconds since the epoch whatever its header counts in.
     pub timestamp: u64,
     /// What was proved.
     pub verified: Verified,

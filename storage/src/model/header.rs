@@ -5,7 +5,8 @@ use alloy_primitives::{Address, B256, Bytes, FixedBytes, U256};
 use super::object::json_object;
 
 json_object! {
-    /// A header: yellow paper 4.4, EIP-1559, EIP-4895, EIP-4844, EIP-4788, EIP-7685.
+    /// A header: yellow paper 4.4, EIP-1559, EIP-4895, EIP-4844, EIP-4788, EIP-7685,
+    /// EIP-7928, EIP-7843.
     Header, HeaderKey, HeaderLinks,
     stored {
         /// Keccak-256 of the header's RLP.
@@ -32,7 +33,7 @@ json_object! {
         gas_limit: u64 = "gasLimit",
         /// Gas used.
         gas_used: u64 = "gasUsed",
-        /// Seconds since the epoch.
+        /// Seconds since the epoch, or a finer unit: see [`super::micros_of`].
         timestamp: u64 = "timestamp",
         /// Free bytes of the proposer.
         extra_data: Bytes = "extraData",
@@ -58,6 +59,12 @@ json_object! {
         size: Option<u64> = "size",
         /// Hashes of the ommers.
         uncles: Vec<B256> = "uncles",
+    }
+    learned {
+        /// Hash of the block's access list (EIP-7928).
+        block_access_list_hash: B256 = "blockAccessListHash",
+        /// Slot of the beacon chain that the block was proposed in (EIP-7843).
+        slot_number: u64 = "slotNumber",
     }
     linked {}
 }

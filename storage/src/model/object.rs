@@ -136,16 +136,19 @@ pub(super) fn write_extra(extra: &Extra, out: &mut String) {
 }
 
 /// Declares an object: `stored` fields are kept, `linked` ones only compared and given back.
+/// `learned` ones are stored too, and were unknown to earlier versions: see [`super::learned`].
 macro_rules! json_object {
     (
         $(#[$meta:meta])* $name:ident, $keys:ident, $links:ident,
         stored { $( $(#[$doc:meta])* $field:ident: $ty:ty = $key:literal, )* }
+        $( learned { $( $(#[$ndoc:meta])* $nfield:ident: $nty:ty = $nkey:literal, )* } )?
         linked { $( $(#[$ldoc:meta])* $lfield:ident: $lty:ty = $lkey:literal, )* }
     ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $name {
             $( $(#[$doc])* pub $field: $ty, )*
+            $( $( $(#[$ndoc])* pub $nfield: Option<$nty>, )* )?
             /// Which fields the provider gave: bit `n` is variant `n` of the key enum.
             pub present: u32,
             /// Unknown fields, and originals of odd ones.
@@ -158,6 +161,7 @@ macro_rules! json_object {
         #[repr(u8)]
         pub enum $keys {
             $( #[doc = $key] $field, )*
+            $( $( #[doc = $nkey] $nfield, )* )?
             $( #[doc = $lkey] $lfield, )*
         }
 
@@ -187,6 +191,33 @@ macro_rules! json_object {
             }
         }
 
+        $( impl $crate::model::learned::Learned for $name {
+            fn has_learned(&self) -> bool {
+                false $( || self.$nfield.is_some() || self.has($keys::$nfield) )*
+            }
+
+            fn learn(&mut self) {
+                let Some(extra) = &self.extra else { return };
+                $( if self.$nfield.is_none()
+                    && let Some(value) = extra.get($nkey)
+                {
+                    self.$nfield = $crate::model::learned::value_of::<$nty>(value).0;
+                } )*
+            }
+
+            fn put_learned(&self, out: &mut Vec<u8>) {
+                $( $crate::codec::Wire::put(&self.$nfield, out); )*
+            }
+
+            fn take_learned(
+                &mut self,
+                input: &mut $crate::codec::Input<'_>,
+            ) -> Result<(), $crate::codec::DecodeError> {
+                $( self.$nfield = $crate::codec::Wire::take(input)?; )*
+                Ok(())
+            }
+        } )?
+
         impl $crate::model::object::Object for $name {
             type Links = $links;
 
@@ -204,6 +235,12 @@ macro_rules! json_object {
                         self.$field = value;
                         self.mark($keys::$field, $key, odd);
                     } )*
+                    $( $( $nkey => {
+                        let value: serde_json::Value = map.next_value()?;
+                        let (value, odd) = $crate::model::learned::value_of::<$nty>(&value);
+                        self.$nfield = value;
+                        self.mark($keys::$nfield, $nkey, odd);
+                    } )* )?
                     $( $lkey => {
                         let (value, odd) = <$lty as JsonField>::read(map)?;
                         links.$lfield = value;
@@ -226,6 +263,10 @@ macro_rules! json_object {
                     write_key($key, out);
                     self.$field.write(out);
                 } )*
+                $( $( if self.has($keys::$nfield) {
+                    write_key($nkey, out);
+                    self.$nfield.write(out);
+                } )* )?
                 $( if self.has($keys::$lfield) {
                     write_key($lkey, out);
                     links.$lfield.write(out);
@@ -287,6 +328,7 @@ macro_rules! json_object {
             ) -> Result<Self, $crate::codec::DecodeError> {
                 Ok($name {
                     $( $field: <$ty as $crate::codec::Wire>::take(input)?, )*
+                    $( $( $nfield: None, )* )?
                     present: input.take_u32()?,
                     extra: $crate::codec::Wire::take(input)?,
                 })

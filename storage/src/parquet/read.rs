@@ -86,7 +86,7 @@ impl PartReader {
         Ok(lsns_of(&self.rows(part, part.range, Some("lsn"))?))
     }
 
-    /// The rows of a part that belong to blocks of a range.
+    /// The rows of a part that belong to blocks of a range: one column, or all of today's.
     pub fn rows(
         &self,
         part: &Part,
@@ -101,7 +101,11 @@ impl PartReader {
         let schema = reader.schema();
         let batches = reader.collect::<Result<Vec<RecordBatch>, ArrowError>>().map_err(arrow)?;
         let schema = batches.first().map_or(schema, RecordBatch::schema);
-        concat_batches(&schema, &batches).map_err(arrow)
+        let rows = concat_batches(&schema, &batches).map_err(arrow)?;
+        match column {
+            Some(_) => Ok(rows),
+            None => part.table.complete(&rows).map_err(arrow),
+        }
     }
 
     /// Hands the rows of a part that belong to blocks of a range on, some at a time.
@@ -112,6 +116,7 @@ impl PartReader {
         take: &mut dyn FnMut(&RecordBatch) -> Result<(), PartError>,
     ) -> Result<(), PartError> {
         for batch in self.reader(part, range, None)? {
+            let batch = batch.and_then(|rows| part.table.complete(&rows));
             let batch = batch.map_err(|error| PartError::Parquet {
                 path: part.path.clone(),
                 source: ParquetError::ArrowError(error.to_string()),

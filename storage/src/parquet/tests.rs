@@ -1,8 +1,21 @@
-//! Names come back from their text, and the plan cuts at cells, dates and ends.
+//! Names come back from their text, the plan cuts at cells, dates and ends, and parts of before a
+//! column was added are read and merged as those of today.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+use arrow::array::{Array, RecordBatch};
+
+use super::writer::PartWriter;
 use super::*;
-use crate::model::{BlockRange, BlockRef, EventHead, Lane, Lsn, Op, Verified, date_text};
-use crate::tables::Table;
+use crate::disk::{Disk, SimulatedDisk};
+use crate::ledger::Part;
+use crate::model::{
+    Block, BlockRange, BlockRef, EventHead, Lane, Lsn, Op, Origin, Verified, date_text,
+};
+use crate::tables::{StoredBlock, Table};
+use crate::testing::small_block;
 
 #[test]
 fn a_part_s_path_comes_back_as_its_name() {
@@ -43,4 +56,91 @@ fn the_plan_cuts_at_cells_dates_gaps_and_ends() {
     assert_eq!(planned((3..20).chain(30..40), false), []);
     assert_eq!(planned((3..20).chain(30..40), true), [(3, 19), (30, 39)]);
     assert_eq!(planned([], true), []);
+}
+
+/// Columns that parts of layout 1 do not have.
+const ADDED: [&str; 3] = ["block_access_list_hash", "slot_number", "in_root"];
+
+/// The parts of some blocks, one per table that has rows.
+fn sealed(disk: &dyn Disk, blocks: &[StoredBlock], is_old: bool) -> Vec<Part> {
+    let (first, last) = (&blocks[0].block, &blocks[blocks.len() - 1].block);
+    let range = BlockRange { first: first.header.number, last: last.header.number };
+    let one = |table: Table| {
+        let part = Part {
+            path: PartName { table, chain_id: 7, date: 3, range }.path(),
+            table,
+            range,
+            date: 3,
+            rows: 0,
+            file_bytes: 0,
+            crc32c: 0,
+            parent_hash: first.header.parent_hash,
+            first_hash: first.header.hash,
+            last_hash: last.header.hash,
+            first_lsn: Lsn(range.first),
+            last_lsn: Lsn(range.last),
+        };
+        let rows = table.rows(blocks);
+        let schema = rows.schema();
+        let is_there = |at: &usize| !(is_old && ADDED.contains(&schema.field(*at).name().as_str()));
+        let columns: Vec<usize> = (0..rows.num_columns()).filter(is_there).collect();
+        let mut writer = PartWriter::new(disk, Path::new("/data"), 7, part);
+        writer.write(&rows.project(&columns).unwrap()).unwrap();
+        writer.finish().unwrap()
+    };
+    Table::ALL.into_iter().filter_map(one).collect()
+}
+
+#[test]
+fn parts_of_before_a_column_was_added_are_read_and_merged_with_those_of_today() {
+    let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
+    let mut parent = B256::ZERO;
+    let mut next = |number: u64| -> StoredBlock {
+        let mut block: Block = small_block(number, parent, 1);
+        parent = block.header.hash;
+        if number >= 4 {
+            block.header.block_access_list_hash = Some(B256::repeat_byte(number as u8));
+            block.header.slot_number = Some(number * 10);
+        }
+        let (verified, origin) = (Verified::default(), Origin::default());
+        StoredBlock { lsn: Lsn(number), verified, origin, block: Arc::new(block) }
+    };
+    let blocks: Vec<StoredBlock> = (0..8).map(&mut next).collect();
+    let (old, new) = blocks.split_at(4);
+    let mut parts = sealed(disk.as_ref(), old, true);
+    parts.extend(sealed(disk.as_ref(), new, false));
+    let reader = PartReader::new(disk.clone(), "/data".into());
+    let read = |parts: &[Part], range: BlockRange| -> Vec<Block> {
+        let of = |table| parts.iter().find(|p| p.table == table && p.range.contains(range.first));
+        let found = reader.blocks(&of, range).unwrap();
+        found.into_iter().map(|(_, block)| block).collect()
+    };
+    let told: Vec<Block> = blocks.iter().map(|stored| stored.block.as_ref().clone()).collect();
+    assert_eq!(read(&parts, BlockRange { first: 0, last: 3 }), told[..4]);
+    assert_eq!(read(&parts, BlockRange { first: 1, last: 2 }), told[1..3]);
+
+    let range = BlockRange { first: 0, last: 7 };
+    let request = MergeRequest {
+        data_dir: Path::new("/data"),
+        chain_id: 7,
+        tables: &Table::ALL,
+        range,
+        parts: &parts,
+        reader: &reader,
+    };
+    let merged = merge(disk.as_ref(), &request).unwrap();
+    assert_eq!(read(&merged, range), told);
+    for (table, column) in [
+        (Table::Blocks, "block_access_list_hash"),
+        (Table::Blocks, "slot_number"),
+        (Table::Transactions, "in_root"),
+        (Table::Logs, "in_root"),
+    ] {
+        let part = merged.iter().find(|part| part.table == table).unwrap();
+        let rows: RecordBatch = reader.rows(part, range, None).unwrap();
+        assert_eq!(rows.schema(), table.schema());
+        let nulls = rows.column_by_name(column).unwrap().logical_nulls().unwrap();
+        let is_null: Vec<bool> = (0..rows.num_rows()).map(|at| nulls.is_null(at)).collect();
+        assert_eq!(is_null, [[true; 4], [false; 4]].concat(), "{table:?}.{column}");
+    }
 }

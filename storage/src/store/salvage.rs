@@ -340,7 +340,7 @@ fn anchor(
             return Ok(Some(Anchor {
                 block: BlockRef { number: block.header.number, hash: block.header.hash },
                 parent_hash: block.header.parent_hash,
-                timestamp: block.header.timestamp,
+                timestamp: block.header.time_seconds(),
                 lsn: *lsn,
             }));
         }

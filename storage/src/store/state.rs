@@ -6,7 +6,9 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 
 use crate::ledger::{Anchor, Part};
-use crate::model::{BlockRange, BlockRanges, BlockRef, EventHead, Lane, Lsn, Op, Origin, Verified};
+use crate::model::{
+    BlockRange, BlockRanges, BlockRef, EventHead, Lane, Lsn, Op, Origin, Verified, seconds_of,
+};
 use crate::tables::Table;
 
 use super::Violation;
@@ -458,7 +460,8 @@ fn anchored(anchor: &Anchor) -> EventHead {
         lane: Lane::Live,
         block: anchor.block,
         parent_hash: anchor.parent_hash,
-        timestamp: anchor.timestamp,
+        // Earlier versions took every number for seconds.
+        timestamp: seconds_of(anchor.timestamp),
         verified: Verified::default(),
         origin: Origin::default(),
     }

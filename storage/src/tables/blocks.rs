@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use super::StoredBlock;
 use super::columns::Columns;
 use super::read::{ReadError, Row};
-use super::value::{Seconds, read_hashes};
+use super::value::{Time, read_hashes};
 use crate::model::{Header, Verified};
 
 /// `Some(true)` when proved; a block of which a proof failed is never stored.
@@ -19,7 +19,7 @@ pub(super) fn rows(blocks: &[StoredBlock]) -> RecordBatch {
     columns.add("block_number", headers().map(|h| h.number));
     columns.add("block_hash", headers().map(|h| h.hash));
     columns.add("parent_hash", headers().map(|h| h.parent_hash));
-    columns.add("block_timestamp", headers().map(|h| Seconds(h.timestamp)));
+    columns.add("block_timestamp", headers().map(|h| Time(h.timestamp)));
     columns.add("miner", headers().map(|h| h.miner));
     columns.add("gas_limit", headers().map(|h| h.gas_limit));
     columns.add("gas_used", headers().map(|h| h.gas_used));
@@ -55,6 +55,8 @@ pub(super) fn rows(blocks: &[StoredBlock]) -> RecordBatch {
     columns.add("lsn", blocks.iter().map(|b| b.lsn.0));
     columns.add("json_fields", headers().map(|h| u64::from(h.present)));
     columns.add("extra", headers().map(|h| super::read::extra_text(&h.extra)));
+    columns.add("block_access_list_hash", headers().map(|h| h.block_access_list_hash));
+    columns.add("slot_number", headers().map(|h| h.slot_number));
     columns.batch()
 }
 
@@ -72,7 +74,7 @@ pub(super) fn header(row: &Row<'_>) -> Result<Header, ReadError> {
         number: row.required("block_number")?,
         gas_limit: row.required("gas_limit")?,
         gas_used: row.required("gas_used")?,
-        timestamp: row.required::<Seconds>("block_timestamp")?.0,
+        timestamp: row.required::<Time>("block_timestamp")?.0,
         extra_data: row.bytes("extra_data")?,
         mix_hash: row.required("mix_hash")?,
         nonce: row.required("nonce")?,
@@ -85,6 +87,8 @@ pub(super) fn header(row: &Row<'_>) -> Result<Header, ReadError> {
         total_difficulty: row.required("total_difficulty")?,
         size: row.required("size")?,
         uncles: row.with("uncles", read_hashes)?.unwrap_or_default(),
+        block_access_list_hash: row.added("block_access_list_hash")?,
+        slot_number: row.added("slot_number")?,
         present: row.fields("json_fields")?,
         extra: None,
     };

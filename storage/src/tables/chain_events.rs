@@ -4,8 +4,8 @@ use arrow::array::RecordBatch;
 
 use super::columns::Columns;
 use super::read::{ReadError, Row, rows_of};
-use super::value::Seconds;
-use crate::model::{BlockRef, EventHead, Lane, Lsn, Op, Origin, Verified};
+use super::value::Time;
+use crate::model::{BlockRef, EventHead, Lane, Lsn, Op, Origin, Verified, seconds_of};
 
 /// The rows of `chain_events`.
 pub fn rows(events: &[EventHead]) -> RecordBatch {
@@ -16,7 +16,7 @@ pub fn rows(events: &[EventHead]) -> RecordBatch {
     columns.add("block_number", events.iter().map(|e| e.block.number));
     columns.add("block_hash", events.iter().map(|e| e.block.hash));
     columns.add("parent_hash", events.iter().map(|e| e.parent_hash));
-    columns.add("block_timestamp", events.iter().map(|e| Seconds(e.timestamp)));
+    columns.add("block_timestamp", events.iter().map(|e| Time(e.timestamp)));
     columns.add("verified", events.iter().map(|e| Some(e.verified.to_string())));
     columns.batch()
 }
@@ -42,7 +42,8 @@ fn event(row: &Row<'_>) -> Result<EventHead, ReadError> {
             hash: row.required("block_hash")?,
         },
         parent_hash: row.required("parent_hash")?,
-        timestamp: row.required::<Seconds>("block_timestamp")?.0,
+        // Earlier versions took every number for seconds.
+        timestamp: seconds_of(row.required::<Time>("block_timestamp")?.0),
         verified: Verified::parse(&text("verified")?),
         origin: Origin::default(),
     })

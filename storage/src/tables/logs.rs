@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use super::StoredBlock;
 use super::columns::Columns;
 use super::read::{ReadError, Row, extra_text};
-use super::value::Seconds;
+use super::value::Time;
 use crate::model::{Block, Log, LogLinks, Topics};
 
 struct Item<'a> {
@@ -28,7 +28,7 @@ pub(super) fn rows(blocks: &[StoredBlock]) -> RecordBatch {
     let mut columns = Columns::new(items.len());
     columns.add("block_number", items.iter().map(|i| i.block.header.number));
     columns.add("block_hash", items.iter().map(|i| i.block.header.hash));
-    columns.add("block_timestamp", items.iter().map(|i| Seconds(i.block.header.timestamp)));
+    columns.add("block_timestamp", items.iter().map(|i| Time(i.block.header.timestamp)));
     columns.add("transaction_index", items.iter().map(|i| i.at as u64));
     let hash = |i: &Item<'_>| i.block.transactions.get(i.at).map_or(B256::ZERO, |t| t.hash);
     columns.add("transaction_hash", items.iter().map(hash));
@@ -41,18 +41,19 @@ pub(super) fn rows(blocks: &[StoredBlock]) -> RecordBatch {
     columns.add("removed", items.iter().map(|i| i.log.removed));
     columns.add("json_fields", items.iter().map(|i| u64::from(i.log.present)));
     columns.add("extra", items.iter().map(|i| extra_text(&i.log.extra)));
+    columns.add("in_root", items.iter().map(|i| Some(!i.block.is_outside_roots(i.at))));
     columns.batch()
 }
 
 /// Where the log stands.
 pub(super) fn links(row: &Row<'_>) -> Result<LogLinks, ReadError> {
-    let seconds: Seconds = row.required("block_timestamp")?;
+    let time: Time = row.required("block_timestamp")?;
     Ok(LogLinks {
         transaction_hash: row.required("transaction_hash")?,
         transaction_index: row.required("transaction_index")?,
         block_hash: row.required("block_hash")?,
         block_number: row.required("block_number")?,
-        block_timestamp: seconds.0,
+        block_timestamp: time.0,
     })
 }
 

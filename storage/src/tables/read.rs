@@ -67,6 +67,15 @@ impl Row<'_> {
         V::read(self.array(name)?, self.at).ok_or_else(|| self.missing(name))
     }
 
+    /// A value of a column that parts from before it was added do not have.
+    pub(super) fn added<V>(&self, name: &str) -> Result<Option<V>, ReadError>
+    where
+        Option<V>: Value,
+    {
+        let column = self.batch.column_by_name(name);
+        column.map_or(Ok(None), |_| self.required(name))
+    }
+
     /// A value by its own reader.
     pub(super) fn with<T>(
         &self,

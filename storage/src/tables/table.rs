@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 
 use crate::model::{Block, EventHead, Lsn, Origin, Verified};
 
@@ -129,6 +130,23 @@ impl Table {
             Table::ChainEvents => event_rows(&[]),
             Table::Verification => verification::rows(blocks),
         }
+    }
+}
+
+impl Table {
+    /// Rows of a part with the columns of today: what was added after the part was written is null.
+    pub fn complete(self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let schema = self.schema();
+        if rows.schema_ref().fields() == schema.fields() {
+            return Ok(rows.clone());
+        }
+        let column = |name: &str, kind| -> ArrayRef {
+            let there = rows.column_by_name(name).cloned();
+            there.unwrap_or_else(|| new_null_array(kind, rows.num_rows()))
+        };
+        let fields = schema.fields().iter();
+        let columns = fields.map(|field| column(field.name(), field.data_type())).collect();
+        RecordBatch::try_new(schema, columns)
     }
 }
 

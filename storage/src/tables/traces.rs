@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use super::StoredBlock;
 use super::columns::Columns;
 use super::read::{ReadError, Row, extra_text};
-use super::value::{Seconds, read_numbers};
+use super::value::{Time, read_numbers};
 use crate::model::{Block, Trace, TraceKind, trace_tree};
 
 struct Item<'a> {
@@ -39,7 +39,7 @@ pub(super) fn rows(blocks: &[StoredBlock]) -> RecordBatch {
     let mut columns = Columns::new(items.len());
     columns.add("block_number", items.iter().map(|i| i.block.header.number));
     columns.add("block_hash", items.iter().map(|i| i.block.header.hash));
-    columns.add("block_timestamp", items.iter().map(|i| Seconds(i.block.header.timestamp)));
+    columns.add("block_timestamp", items.iter().map(|i| Time(i.block.header.timestamp)));
     columns.add("transaction_index", each().map(|t| t.transaction_index));
     columns.add("transaction_hash", items.iter().map(transaction));
     columns.add("trace_index", items.iter().map(|i| i.at as u64));

@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use super::StoredBlock;
 use super::columns::Columns;
 use super::read::{ReadError, Row, extra_text};
-use super::value::{Seconds, read_access_list, read_authorizations, read_hashes};
+use super::value::{Time, read_access_list, read_authorizations, read_hashes};
 use crate::model::{Block, Receipt, Transaction};
 
 struct Item<'a> {
@@ -36,13 +36,14 @@ pub(super) fn rows(blocks: &[StoredBlock]) -> RecordBatch {
     let receipt = |item: &Item<'_>| item.receipt.map(|r| u64::from(r.present));
     columns.add("receipt_json_fields", items.iter().map(receipt));
     columns.add("receipt_extra", items.iter().map(|i| extra_text(&i.receipt?.extra)));
+    columns.add("in_root", items.iter().map(|i| Some(!i.block.is_outside_roots(i.at))));
     columns.batch()
 }
 
 fn place(columns: &mut Columns, items: &[Item<'_>]) {
     columns.add("block_number", items.iter().map(|i| i.block.header.number));
     columns.add("block_hash", items.iter().map(|i| i.block.header.hash));
-    columns.add("block_timestamp", items.iter().map(|i| Seconds(i.block.header.timestamp)));
+    columns.add("block_timestamp", items.iter().map(|i| Time(i.block.header.timestamp)));
     columns.add("transaction_index", items.iter().map(|i| i.at as u64));
     columns.add("transaction_hash", items.iter().map(|i| i.transaction.hash));
 }

@@ -11,7 +11,7 @@ use arrow::array::{
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, TimeUnit, TimestampMicrosecondType};
 
-use crate::model::{AccessListItem, Authorization};
+use crate::model::{AccessListItem, Authorization, micros_of};
 
 /// Metadata key of a column's finer type.
 pub const TYPE_KEY: &str = "headwater.type";
@@ -69,21 +69,25 @@ macro_rules! integers {
 }
 integers!(u64, u128);
 
-/// Seconds since the epoch, as a UTC timestamp in microseconds.
+/// A block's time by the number in its header, as a UTC timestamp in microseconds. It is read in
+/// seconds; a number of another unit is in `extra`.
 #[derive(Clone, Copy)]
-pub(super) struct Seconds(pub(super) u64);
+pub(super) struct Time(pub(super) u64);
 
-impl Value for Seconds {
+/// 9999-12-31, for a number that fits no unit.
+const MICROS_LAST: u64 = 253_402_300_799_000_000;
+
+impl Value for Time {
     fn data_type() -> DataType {
         DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
     }
     fn array(values: impl ExactSizeIterator<Item = Self>) -> ArrayRef {
-        let micros = values.map(|seconds| signed(seconds.0).saturating_mul(1_000_000));
+        let micros = values.map(|time| signed(micros_of(time.0).unwrap_or(MICROS_LAST)));
         Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
     }
     fn read(array: &dyn Array, row: usize) -> Option<Self> {
         let micros = array.as_primitive_opt::<TimestampMicrosecondType>()?.value(row);
-        Some(Seconds(u64::try_from(micros / 1_000_000).ok()?))
+        Some(Time(u64::try_from(micros / 1_000_000).ok()?))
     }
 }
 
@@ -93,7 +97,7 @@ pub(super) struct Micros(pub(super) Option<u64>);
 
 impl Value for Micros {
     fn data_type() -> DataType {
-        Seconds::data_type()
+        Time::data_type()
     }
     fn is_nullable() -> bool {
         true

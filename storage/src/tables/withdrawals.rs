@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use super::StoredBlock;
 use super::columns::Columns;
 use super::read::{ReadError, Row, extra_text};
-use super::value::Seconds;
+use super::value::Time;
 use crate::model::{Block, Withdrawal};
 
 pub(super) fn rows(blocks: &[StoredBlock]) -> RecordBatch {
@@ -19,7 +19,7 @@ pub(super) fn rows(blocks: &[StoredBlock]) -> RecordBatch {
     let mut columns = Columns::new(items.len());
     columns.add("block_number", items.iter().map(|(b, _)| b.header.number));
     columns.add("block_hash", items.iter().map(|(b, _)| b.header.hash));
-    columns.add("block_timestamp", items.iter().map(|(b, _)| Seconds(b.header.timestamp)));
+    columns.add("block_timestamp", items.iter().map(|(b, _)| Time(b.header.timestamp)));
     columns.add("withdrawal_index", items.iter().map(|(_, w)| w.index));
     columns.add("validator_index", items.iter().map(|(_, w)| w.validator_index));
     columns.add("address", items.iter().map(|(_, w)| w.address));

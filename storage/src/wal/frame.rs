@@ -9,7 +9,7 @@ use zstd::bulk::{Compressor, Decompressor};
 use crate::codec::{self, DecodeError};
 use crate::model::{
     Block, BlockRef, ChainEvent, EventHead, Lane, Lsn, Op, Origin, PROVIDER_BYTES_MAX, Provider,
-    Verified,
+    Verified, seconds_of,
 };
 
 use super::Damage;
@@ -131,7 +131,7 @@ impl Record {
         };
         Record {
             parent_hash: block.header.parent_hash,
-            timestamp: block.header.timestamp,
+            timestamp: block.header.time_seconds(),
             version,
             compression,
             raw_bytes,
@@ -247,7 +247,7 @@ impl FrameHead {
                     hash: B256::from(array::<32>(bytes, 40)),
                 },
                 parent_hash: B256::from(array::<32>(bytes, 72)),
-                timestamp: u64::from_le_bytes(array(bytes, 32)),
+                timestamp: seconds_of(u64::from_le_bytes(array(bytes, 32))),
                 verified: Verified(u32::from_le_bytes(array(bytes, 104))),
                 origin,
             },
