@@ -214,13 +214,8 @@ impl Prover {
         if self.prove_header(word, block)? {
             verified = verified.with(Verified::HEADER);
         }
-        let proved = match transaction::prove(self, word, block) {
-            Err(Mismatch::Transaction { .. }) if transaction::mend_deployments(block) => {
-                transaction::prove(self, word, block)
-            }
-            proved => proved,
-        };
-        if proved? {
+        transaction::mend_deployments(block);
+        if transaction::prove(self, word, block)? {
             verified = verified.with(Verified::TRANSACTIONS);
         }
         let withdrawals = compare_withdrawals(block, verified);

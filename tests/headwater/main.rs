@@ -31,6 +31,8 @@ mod lake;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod proofs;
+#[cfg(test)]
 mod providers;
 #[cfg(test)]
 mod recorded;

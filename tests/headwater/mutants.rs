@@ -74,9 +74,6 @@ impl Sample {
             // A status in place of the state root.
             1 if number < 4_370_000 => Verified::RECEIPTS,
             100 if number < 25_349_537 => Verified::HEADER,
-            10 if number < 105_235_063 => {
-                Verified::HEADER.with(Verified::TRANSACTIONS).with(Verified::RECEIPTS)
-            }
             _ => Verified::default(),
         };
         allowed.has(lost)

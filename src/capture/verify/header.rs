@@ -2,8 +2,8 @@
 
 use alloy::rlp::Encodable;
 use alloy_primitives::{B256, Bytes};
-use headwater_storage::model::json::Scalar;
 use headwater_storage::model::Header;
+use headwater_storage::model::json::Scalar;
 
 use super::hash_of_list;
 

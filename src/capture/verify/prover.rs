@@ -168,7 +168,7 @@ impl Prover {
         if aspects.iter().any(|aspect| is_excepted(self.chain_id, number, aspect)) {
             return Ok(false);
         }
-        if let Some(missing) = self.missing(aspects) {
+        if let Some(missing) = self.missing(aspects, number) {
             self.warn_if_new(&missing, word.block);
             return Ok(false);
         }
@@ -183,20 +183,16 @@ impl Prover {
     /// Whether it may be the chain's property that an aspect does not come out.
     fn may_be_missing(&self, aspect: &Aspect) -> bool {
         let is_of_chain = match aspect {
-            // A later fork brings what this program does not know, to every chain; and who leaves
-            // withdrawals out tells nothing that is wrong.
-            Aspect::HeaderField(_) | Aspect::WithdrawalsList => return true,
+            // A later fork brings what this program does not know, to every chain; who leaves
+            // withdrawals out tells nothing that is wrong; and which blocks are old is in the table.
+            Aspect::HeaderField(_) | Aspect::WithdrawalsList | Aspect::OldReceipts => return true,
             Aspect::TransactionType(kind) | Aspect::ReceiptType(kind) if is_new_type(*kind) => {
                 return true;
             }
             Aspect::TransactionType(kind) | Aspect::ReceiptType(kind) => {
                 !has_type(self.chain_id, *kind) || !is_closed(self.chain_id)
             }
-            Aspect::Header
-            | Aspect::Transactions
-            | Aspect::Receipts
-            | Aspect::OldReceipts
-            | Aspect::Withdrawals => true,
+            Aspect::Header | Aspect::Transactions | Aspect::Receipts | Aspect::Withdrawals => true,
         };
         is_of_chain && !is_closed(self.chain_id) && !self.has_come_out(aspect)
     }
@@ -205,12 +201,16 @@ impl Prover {
         self.with(|known| known.proofs.made.contains(&aspect.to_string()))
     }
 
-    fn missing(&self, aspects: &[Aspect]) -> Option<MissingProof> {
+    /// What was found out of aspects; of a fork that is newer than this program only from its
+    /// first block on.
+    fn missing(&self, aspects: &[Aspect], number: u64) -> Option<MissingProof> {
         self.with(|known| {
-            let missing = known.proofs.missing.iter();
-            let mut missing = missing
-                .filter(|missing| aspects.iter().any(|aspect| aspect.to_string() == missing.what));
-            missing.next().cloned()
+            let mut missing = known.proofs.missing.iter();
+            let is_of_block = |missing: &&MissingProof| {
+                let is_named = aspects.iter().any(|aspect| aspect.to_string() == missing.what);
+                is_named && (number >= missing.block.number || !is_newer(&missing.what))
+            };
+            missing.find(is_of_block).cloned()
         })
     }
 
@@ -263,6 +263,8 @@ impl Prover {
                 providers: doubt.providers,
                 found_at: clock::unix_seconds(),
             };
+            // Seen before, from a later block on.
+            known.proofs.missing.retain(|known| known.what != missing.what);
             known.proofs.missing.push(missing.clone());
             Some((missing, known.proofs.clone()))
         });

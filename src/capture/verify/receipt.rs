@@ -5,7 +5,7 @@ use alloy_primitives::{B256, Bloom};
 use headwater_storage::model::{Block, Log, Receipt, Transaction};
 
 use super::prover::{Prover, Word, types_of};
-use super::rules::{is_excepted, kind};
+use super::rules::{is_before_byzantium, kind};
 use super::{Aspect, EMPTY_ROOT, EncodedItems, Mismatch, compare, ordered_root};
 
 /// Whether the root is proved; `false` where it cannot be: no receipts, or of a kind that does not
@@ -18,17 +18,17 @@ pub(super) fn prove(prover: &Prover, word: Word<'_>, block: &Block) -> Result<bo
     let Some(receipts) = &block.receipts else { return Ok(false) };
     let compared = compare_root(block, receipts);
     let mut aspects = Vec::with_capacity(6);
-    if compared.is_err() && receipts.iter().any(|receipt| receipt.root.is_none()) {
+    let is_old = compared.is_err()
+        && is_before_byzantium(prover.chain_id(), &block.header)
+        && receipts.iter().any(|receipt| receipt.root.is_none() && receipt.status.is_some());
+    if is_old {
+        // What the root does not prove, the header's filter does in part.
+        compare_bloom(block, receipts)?;
         aspects.push(Aspect::OldReceipts);
     }
     aspects.extend(types_of(block).into_iter().map(Aspect::ReceiptType));
     aspects.push(Aspect::Receipts);
-    let is_proved = prover.judge(word, &aspects, compared)?;
-    if !is_proved && is_excepted(prover.chain_id(), block.header.number, &Aspect::OldReceipts) {
-        // What the root does not prove, the header's filter does in part.
-        compare_bloom(block, receipts)?;
-    }
-    Ok(is_proved)
+    prover.judge(word, &aspects, compared)
 }
 
 fn compare_root(block: &Block, receipts: &[Receipt]) -> Result<(), Mismatch> {

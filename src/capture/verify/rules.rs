@@ -4,6 +4,8 @@
 //! an answer says of itself. Of any other chain is found out when it is first seen which proofs
 //! come out ([`super::Prover`]).
 
+use headwater_storage::model::Header;
+
 use super::Aspect;
 
 /// Transaction types: EIP-2718, and what rollups and side chains added.
@@ -42,7 +44,7 @@ const ARBITRUM: &[u64] = &[
 ];
 
 /// Chains that are known whole.
-const CLOSED: [Closed; 14] = [
+const CLOSED: [Closed; 13] = [
     // Ethereum and its test networks.
     Closed { id: 1, types: &[] },
     Closed { id: 5, types: &[] },
@@ -56,8 +58,7 @@ const CLOSED: [Closed; 14] = [
     Closed { id: 137, types: &[kind::STATE_SYNC] },
     Closed { id: 80_002, types: &[kind::STATE_SYNC] },
     Closed { id: 80_001, types: &[] },
-    // Optimism and Base.
-    Closed { id: 10, types: &[kind::DEPOSIT] },
+    // Base.
     Closed { id: 8_453, types: &[kind::DEPOSIT] },
     // Arbitrum One and Nova.
     Closed { id: 42_161, types: ARBITRUM },
@@ -76,22 +77,18 @@ const EVERY_BLOCK: u64 = u64::MAX;
 /// Arbitrum One's first block of Nitro; before it headers, transactions and receipts were other
 /// ones (Offchain Labs, "Nitro mainnet migration").
 const NITRO: u64 = 22_207_817;
-/// Optimism's first block of Bedrock; before it transactions from the parent chain had no
-/// signature (OP stack specification, superchain registry).
-const BEDROCK: u64 = 105_235_063;
 /// Celo's first block as a rollup (Celo documentation, "L2 migration").
 const CELO_L2: u64 = 31_056_500;
 /// Gnosis chain's first block after the merge; before it headers were sealed by `AuRa` in two
 /// fields that many providers leave out (gnosischain.com, "Merge").
 const GNOSIS_MERGE: u64 = 25_349_537;
-/// EIP-609: from here on receipts have a status.
-const BYZANTIUM: u64 = 4_370_000;
+/// EIP-609 on Ethereum, ECIP-1054 on Ethereum Classic: receipts have a status from a block on, and
+/// so from a time on, seconds since 1970-01-01 UTC (for the second the end of that day).
+const BYZANTIUM: [(u64, u64, u64); 2] =
+    [(1, 4_370_000, 1_508_131_331), (61, 8_772_000, 1_568_332_800)];
 
 /// Every exception that is known beforehand, each with its source above or beside it.
-static EXCEPTIONS: [Exception; 18] = [
-    // Some clients do not keep the state root of old receipts and give a status instead
-    // (erigontech/erigon#8159, paradigmxyz/reth#21002).
-    Exception { ids: &[1], aspect: Aspect::OldReceipts, below: BYZANTIUM },
+static EXCEPTIONS: [Exception; 14] = [
     // What the hash of such a transaction is made of is in no answer (PIP-74).
     of_type(&[137, 80_002], kind::STATE_SYNC, EVERY_BLOCK),
     Exception { ids: &[42_161], aspect: Aspect::Header, below: NITRO },
@@ -103,9 +100,6 @@ static EXCEPTIONS: [Exception; 18] = [
     of_type(&[42_161, 42_170, 421_614], kind::ARBITRUM_CONTRACT, EVERY_BLOCK),
     of_type(&[42_161, 42_170, 421_614], kind::ARBITRUM_RETRY, EVERY_BLOCK),
     of_type(&[42_161, 42_170, 421_614], kind::ARBITRUM_SUBMIT_RETRYABLE, EVERY_BLOCK),
-    Exception { ids: &[10], aspect: Aspect::Header, below: BEDROCK },
-    Exception { ids: &[10], aspect: Aspect::Transactions, below: BEDROCK },
-    Exception { ids: &[10], aspect: Aspect::Receipts, below: BEDROCK },
     Exception { ids: &[42_220], aspect: Aspect::Header, below: CELO_L2 },
     Exception { ids: &[42_220], aspect: Aspect::Transactions, below: CELO_L2 },
     Exception { ids: &[42_220], aspect: Aspect::Receipts, below: CELO_L2 },
@@ -126,6 +120,14 @@ const STATE_SYNC_BELOW: [(u64, u64); 3] =
 /// Whether a block of a chain may have a transaction that is in no root.
 pub(super) fn has_state_sync(chain_id: u64, number: u64) -> bool {
     STATE_SYNC_BELOW.iter().any(|(id, below)| *id == chain_id && number < *below)
+}
+
+/// Whether receipts of a block have a state root, for which some clients, that do not keep it, give
+/// a status (erigontech/erigon#8159, paradigmxyz/reth#21002).
+pub(super) fn is_before_byzantium(chain_id: u64, header: &Header) -> bool {
+    BYZANTIUM.iter().any(|(id, number, time)| {
+        *id == chain_id && header.number < *number && header.timestamp < *time
+    })
 }
 
 /// Whether a chain is known whole.

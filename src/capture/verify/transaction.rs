@@ -62,28 +62,24 @@ fn compare_hash(
 }
 
 /// Some providers give the zero address as the recipient of a deployment, which has none: which of
-/// the two it is follows from the hash. Whether a transaction was mended.
-pub(super) fn mend_deployments(block: &mut Block) -> bool {
-    let comes_out = |transaction: &Transaction| {
-        let mut bytes = Vec::with_capacity(512);
-        Fields::of(transaction).is_some_and(|fields| {
-            fields.encode(&mut bytes);
-            keccak256(&bytes) == transaction.hash
-        })
-    };
-    let mut is_mended = false;
+/// the two it is follows from the hash.
+pub(super) fn mend_deployments(block: &mut Block) {
     for transaction in &mut block.transactions {
-        if transaction.to != Some(Address::ZERO) || comes_out(transaction) {
-            continue;
-        }
-        transaction.to = None;
-        if comes_out(transaction) {
-            is_mended = true;
-        } else {
-            transaction.to = Some(Address::ZERO);
+        if transaction.to == Some(Address::ZERO) && !transaction.input.is_empty() {
+            let deployment = Transaction { to: None, ..transaction.clone() };
+            if !comes_out(transaction) && comes_out(&deployment) {
+                *transaction = deployment;
+            }
         }
     }
-    is_mended
+}
+
+fn comes_out(transaction: &Transaction) -> bool {
+    let mut bytes = Vec::with_capacity(512);
+    Fields::of(transaction).is_some_and(|fields| {
+        fields.encode(&mut bytes);
+        keccak256(&bytes) == transaction.hash
+    })
 }
 
 /// Whether a transaction carries a signature of its sender; others are made by the chain's rules.
