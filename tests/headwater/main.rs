@@ -5,6 +5,8 @@ mod backups;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod chains;
 #[cfg(test)]
 mod commands;
