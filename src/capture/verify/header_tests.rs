@@ -119,6 +119,8 @@ fn every_field_of_amsterdam_is_in_the_hash() {
     let hash = header_hash(&header);
     let access = Header { block_access_list_hash: Some(values.hash()), ..header.clone() };
     assert_ne!(header_hash(&access), hash);
-    let slot = Header { slot_number: Some(values.number()), ..header.clone() };
+    let slot = Header { slot_number: header.slot_number.map(|slot| slot ^ 1), ..header.clone() };
     assert_ne!(header_hash(&slot), hash);
+    let before = Header { block_access_list_hash: None, slot_number: None, ..header };
+    assert_ne!(header_hash(&before), hash);
 }

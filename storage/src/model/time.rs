@@ -1,10 +1,10 @@
-//! A block's time. Ethereum counts seconds; Hardhat can count milliseconds, GoQuorum with Raft
-//! counts nanoseconds. The header keeps the number as it is, since it is in the hash; all else takes
-//! the time from here.
+//! A block's time. Ethereum counts seconds; Hardhat can count milliseconds, `GoQuorum` with Raft
+//! counts nanoseconds. The header keeps the number as it is, since it is in the hash; all else
+//! takes the time from here.
 //!
 //! The unit is the one in which the number lies between the years 2000 and 9999, or, for seconds,
-//! 1970 and 9999; these ranges do not touch, so there is one at most, and none for what lies between
-//! them.
+//! 1970 and 9999; these ranges do not touch, so there is one at most, and none for what lies
+//! between them.
 
 use std::ops::RangeInclusive;
 
@@ -37,7 +37,7 @@ pub fn micros_of(timestamp: u64) -> Option<u64> {
     if MICROS.contains(&timestamp) {
         return Some(timestamp);
     }
-    NANOS.contains(&timestamp).then(|| timestamp / 1_000)
+    NANOS.contains(&timestamp).then_some(timestamp / 1_000)
 }
 
 /// The same in whole seconds; the end of the year 9999 for what fits no unit. Seconds stay what
