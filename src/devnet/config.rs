@@ -24,7 +24,7 @@ pub enum TimeUnit {
     Milliseconds,
     /// Between the two others.
     Microseconds,
-    /// As GoQuorum does with Raft.
+    /// As `GoQuorum` does with Raft.
     Nanoseconds,
 }
 

@@ -1,10 +1,10 @@
 //! A block's time. Ethereum counts seconds; Hardhat can count milliseconds, `GoQuorum` with Raft
-//! counts nanoseconds. The header keeps the number as it is, since it is in the hash; all else takes
-//! the time from here.
+//! counts nanoseconds. The header keeps the number as it is, since it is in the hash; all else
+//! takes the time from here.
 //!
 //! The unit is the one in which the number lies between the years 2000 and 9999, or, for seconds,
-//! 1970 and 9999; these ranges do not touch, so there is one at most, and none for what lies between
-//! them.
+//! 1970 and 9999; these ranges do not touch, so there is one at most, and none for what lies
+//! between them.
 
 use std::ops::RangeInclusive;
 

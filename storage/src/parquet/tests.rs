@@ -98,6 +98,12 @@ fn parts_of_before_a_column_was_added_are_read_and_merged_with_those_of_today() 
     let mut next = |number: u64| -> StoredBlock {
         let mut block: Block = small_block(number, parent, 1);
         parent = block.header.hash;
+        if number == 2 {
+            // As a version captured it that did not know these fields.
+            let hash = B256::repeat_byte(2).to_string();
+            let text = format!("{{\"blockAccessListHash\":\"{hash}\",\"slotNumber\":\"0x14\"}}");
+            block.header.extra = serde_json::from_str(&text).ok();
+        }
         if number >= 4 {
             block.header.block_access_list_hash = Some(B256::repeat_byte(number as u8));
             block.header.slot_number = Some(number * 10);
@@ -115,7 +121,10 @@ fn parts_of_before_a_column_was_added_are_read_and_merged_with_those_of_today() 
         let found = reader.blocks(&of, range).unwrap();
         found.into_iter().map(|(_, block)| block).collect()
     };
-    let told: Vec<Block> = blocks.iter().map(|stored| stored.block.as_ref().clone()).collect();
+    let mut told: Vec<Block> = blocks.iter().map(|stored| stored.block.as_ref().clone()).collect();
+    told[2].header.block_access_list_hash = Some(B256::repeat_byte(2));
+    told[2].header.slot_number = Some(20);
+    assert!(told[2].header.extra.is_some());
     assert_eq!(read(&parts, BlockRange { first: 0, last: 3 }), told[..4]);
     assert_eq!(read(&parts, BlockRange { first: 1, last: 2 }), told[1..3]);
 

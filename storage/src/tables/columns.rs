@@ -9,7 +9,7 @@ use super::value::Value;
 
 /// Version of the columns; a change of name, type or meaning raises it, and so does a new column,
 /// which stands behind the others and is null in the rows of older parts. Version 2 added
-/// `block_access_list_hash` and `slot_number` to `blocks`, and `in_root` to `transactions` and `logs`.
+/// `block_access_list_hash` and `slot_number` to `blocks`, `in_root` to `transactions` and `logs`.
 pub const LAYOUT_VERSION: u32 = 2;
 
 /// Columns so far.

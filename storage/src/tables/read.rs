@@ -154,6 +154,8 @@ pub fn read_blocks(
         let trace = traces::trace(&row)?;
         found.block(&row, Table::Traces)?.traces.push(trace);
     }
+    // Earlier versions kept no time beside the columns.
+    found.blocks.iter_mut().for_each(Block::settle_times);
     Ok(found.blocks)
 }
 

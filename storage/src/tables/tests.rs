@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::array::AsArray;
+use arrow::array::{AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use serde_json::Value;
 
@@ -109,7 +109,7 @@ fn times_of_every_unit_come_back_and_the_tables_have_the_right_time() {
             let rows = table.rows(&stored);
             let times = rows.column_by_name("block_timestamp").unwrap();
             let times = times.as_primitive::<TimestampMicrosecondType>();
-            assert!(times.values().iter().all(|time| *time as u64 == micros), "{table:?}");
+            assert!(times.values().iter().all(|time| *time == micros.cast_signed()), "{table:?}");
         }
         let logs: Vec<Value> = read_logs(&Table::Logs.rows(&stored))
             .unwrap()
@@ -145,6 +145,34 @@ fn times_that_were_logged_as_seconds_are_right_once_they_are_read() {
     let (block_json, receipts_json) = timed(timestamp);
     assert_eq!(read, parse(&block_json, &receipts_json));
     assert_eq!(through_tables(read.clone()), read);
+}
+
+/// What an older version sealed of a chain that counts milliseconds: a time in the year 57,860.
+#[test]
+fn times_that_were_sealed_as_seconds_come_back_as_they_are_in_the_log() {
+    let timestamp = 1_763_712_345_678_u64;
+    let (block_json, receipts_json) = timed(timestamp);
+    let block = testing::parse(&block_json.to_string(), Some(&receipts_json.to_string())).unwrap();
+    let mut old = block.clone();
+    old.header.extra = None;
+    old.header.set(crate::model::HeaderKey::timestamp);
+    for receipt in old.receipts.iter_mut().flatten() {
+        for log in receipt.logs.list_mut() {
+            log.extra = None;
+            log.set(crate::model::LogKey::block_timestamp);
+        }
+    }
+    let rows = Table::ALL.map(|table| {
+        let rows = table.rows(&[stored(old.clone())]);
+        let place = rows.schema().index_of("block_timestamp").unwrap();
+        let mut columns = rows.columns().to_vec();
+        let times = vec![timestamp.cast_signed() * 1_000_000; rows.num_rows()];
+        columns[place] = Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"));
+        RecordBatch::try_new(rows.schema(), columns).unwrap()
+    });
+    let [blocks, transactions, logs, withdrawals, traces, _, _] = rows;
+    let read = read_blocks(&blocks, &transactions, &logs, &withdrawals, &traces).unwrap();
+    assert_eq!(read, [block]);
 }
 
 /// Polygon's state-sync transaction before PIP-74 is a provider's word, whatever the block's marks.
