@@ -119,12 +119,7 @@ fn every_field_of_amsterdam_is_in_the_hash() {
     let hash = header_hash(&header);
     let access = Header { block_access_list_hash: Some(values.hash()), ..header.clone() };
     assert_ne!(header_hash(&access), hash);
-<<<<<<< HEAD
-    let next = header.slot_number.map(|slot| slot ^ 1);
-    let slot = Header { slot_number: next, ..header.clone() };
-=======
     let slot = Header { slot_number: header.slot_number.map(|slot| slot ^ 1), ..header.clone() };
->>>>>>> w-store
     assert_ne!(header_hash(&slot), hash);
     let before = Header { block_access_list_hash: None, slot_number: None, ..header };
     assert_ne!(header_hash(&before), hash);
