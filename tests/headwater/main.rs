@@ -11,6 +11,8 @@ mod chains;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod compat;
+#[cfg(test)]
 mod data;
 #[cfg(test)]
 mod exporters;
