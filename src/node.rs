@@ -433,7 +433,7 @@ impl ChainNode {
         let name = self.chain.name();
         let (head, finalized, parts) = self.chain.with_state(|state| {
             let bytes: u64 = state.parts().iter().map(|part| part.file_bytes).sum();
-            (state.head().map(|head| head.block.number), state.finalized(), bytes)
+            (state.latest().map(|block| block.number), state.latest_final(), bytes)
         });
         metrics::set_chain(metrics::DURABLE_BLOCK, name, head.unwrap_or(0));
         metrics::set_chain(metrics::FINALIZED_BLOCK, name, finalized.map_or(0, |b| b.number));

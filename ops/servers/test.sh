@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # End-to-end proofs against real servers, started without Docker: Kafka, Cassandra, Azurite, a key vault,
 # HDFS, Spark, anvil, go-ethereum, DuckDB and pyarrow, and a disk of its own that is filled.
-# usage: test.sh [kafka|kafka-avro|scylla|hdfs|azure-tables|keyvault|all-sinks|anvil|geth|parts|disk]...     all by default
+# usage: test.sh [kafka|kafka-avro|scylla|hdfs|azure-tables|keyvault|all-sinks|anvil|geth|rpc-compat|parts|disk]...     all by default
+#   EXECUTION_APIS=DIR is a checkout of ethereum/execution-apis, for rpc-compat
 #   HEADWATER_SERVERS=DIR keeps the installed servers between runs (several minutes to install; Java 17, Node, Go, Python)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 w=${HEADWATER_SERVERS:-$(mktemp -d)}
 mkdir -p "$w"
-[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla hdfs azure-tables keyvault all-sinks anvil geth
+[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla hdfs azure-tables keyvault all-sinks anvil geth rpc-compat
 cargo build --release
 export HEADWATER=${HEADWATER:-$PWD/target/release/headwater}
 if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
@@ -83,6 +84,13 @@ for proof in "$@"; do
       export EVM_CLIENT=$proof
       bash "$here/evm/server.sh" install "$w/$proof"
       "$w/py/bin/python" "$here/prove/evm.py" "$w/$proof" ;;
+    rpc-compat)
+      if [ -n "${EXECUTION_APIS:-}" ]; then
+        EVM_CLIENT=geth bash "$here/evm/server.sh" install "$w/geth"
+        "$w/py/bin/python" "$here/prove/rpc_compat.py" "$EXECUTION_APIS" "$w/geth/bin/geth" "$w/rpc-compat"
+      else
+        echo "NOT RUN: EXECUTION_APIS names no checkout of ethereum/execution-apis, which has the tests"
+      fi ;;
     parts) "$w/py/bin/python" "$here/prove/parts.py" ;;
     disk) "$w/py/bin/python" "$here/prove/disk.py" ;;
     *) echo "no proof is called $proof" >&2; exit 2 ;;

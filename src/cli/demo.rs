@@ -119,8 +119,8 @@ fn summary(node: &Node, args: &DemoArgs) -> String {
     let mut out = String::new();
     for chain in &node.chains {
         let (head, finalized, captured, sealed) = chain.chain.with_state(|state| {
-            let head = state.head().map_or(0, |head| head.block.number);
-            let finalized = state.finalized().map_or(0, |block| block.number);
+            let head = state.latest().map_or(0, |block| block.number);
+            let finalized = state.latest_final().map_or(0, |block| block.number);
             (head, finalized, state.captured().count(), state.sealed().count())
         });
         let records = chain.chain.log().durable();

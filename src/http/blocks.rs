@@ -26,6 +26,10 @@ impl Wanted {
             what: format!("`{text}` names no block"),
             fix: "give a number (decimal or 0x), a 32-byte hash, `head` or `finalized`",
         };
+        // Rust's own reading of numbers takes a sign.
+        if text.contains(['+', '-']) {
+            return Err(invalid());
+        }
         match (text, text.strip_prefix("0x")) {
             ("head", _) => Ok(Wanted::Head),
             ("finalized", _) => Ok(Wanted::Finalized),
@@ -43,8 +47,8 @@ impl Wanted {
         let number = match self {
             Wanted::Number(number) => Some(*number),
             Wanted::Hash(hash) => return Ok(chain.block_by_hash(*hash)?),
-            Wanted::Head => chain.with_state(|state| state.head().map(|head| head.block.number)),
-            Wanted::Finalized => chain.with_state(|state| state.finalized().map(|b| b.number)),
+            Wanted::Head => chain.with_state(|state| state.latest().map(|block| block.number)),
+            Wanted::Finalized => chain.with_state(|state| state.latest_final().map(|b| b.number)),
         };
         match number {
             Some(number) => Ok(chain.block_by_number(number)?),

@@ -28,7 +28,7 @@ pub struct ChainView {
     pub name: String,
     /// EIP-155 id.
     pub chain_id: u64,
-    /// Highest canonical block that is durable.
+    /// Highest canonical block that is durable, followed live or fetched by a backfill.
     pub head: Option<BlockRef>,
     /// Highest final block.
     pub finalized: Option<BlockRef>,
@@ -38,7 +38,7 @@ pub struct ChainView {
     pub captured_blocks: u64,
     /// How many of them are in parts.
     pub sealed_blocks: u64,
-    /// What lies between the configured start and the head and is missing.
+    /// What lies between the configured start, or the lowest block, and the head and is missing.
     pub gaps: Vec<BlockRange>,
     /// What of it no provider has; it is asked for again every ten minutes.
     pub holes: Vec<Hole>,
@@ -100,8 +100,8 @@ impl From<&ChainNode> for ChainView {
         let chain = &node.chain;
         let (head, finalized, captured, sealed_blocks, part_bytes) = chain.with_state(|state| {
             let bytes = state.parts().iter().map(|part| part.file_bytes).sum();
-            let head = state.head().map(|head| head.block);
-            (head, state.finalized(), state.captured(), state.sealed().count(), bytes)
+            let head = state.latest();
+            (head, state.latest_final(), state.captured(), state.sealed().count(), bytes)
         });
         let damages = chain.damages().unwrap_or_default();
         let sealed_lsn = chain.sealed().borrow().0;

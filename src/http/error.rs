@@ -157,7 +157,9 @@ impl ApiError {
                     (StatusCode::UNPROCESSABLE_ENTITY, "limit", error.code())
                 }
                 QueryError::ReadOnly => (StatusCode::FORBIDDEN, "invalid", error.code()),
-                QueryError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid", error.code()),
+                QueryError::Invalid { .. } | QueryError::Overflow { .. } => {
+                    (StatusCode::BAD_REQUEST, "invalid", error.code())
+                }
                 QueryError::Failed { .. } => {
                     (StatusCode::INTERNAL_SERVER_ERROR, "internal", error.code())
                 }

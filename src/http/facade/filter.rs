@@ -1,10 +1,12 @@
 //! Which logs are wanted: `eth_getLogs` and `eth_subscribe("logs")`.
 
+use std::ops::RangeInclusive;
+
 use headwater_storage::model::{Address, B256, Log};
 use serde_json::Value;
 
 use super::error::CallError;
-use super::params::{BlockId, address, block, hash};
+use super::params::{Height, address, hash, height};
 
 /// Addresses in one filter, and hashes in one place of its topics; as in go-ethereum.
 const ALTERNATIVES_MAX: usize = 1_000;
@@ -25,7 +27,7 @@ pub(super) enum Span {
     /// This block, of whichever fork.
     Block(B256),
     /// First and last.
-    Range(BlockId, BlockId),
+    Range(Height, Height),
 }
 
 fn invalid(place: usize, problem: &str) -> CallError {
@@ -106,14 +108,46 @@ impl Span {
             return Ok(Span::Block(hash(place, of)?));
         }
         let end = |key: &str| match given(key) {
-            None => Ok(BlockId::Latest),
-            Some(value) => match block(place, value)? {
-                BlockId::Hash(_) => Err(invalid(place, "a hash is given as `blockHash`")),
-                id @ (BlockId::Number(_) | BlockId::Latest | BlockId::Final) => Ok(id),
-            },
+            None => Ok(Height::Latest),
+            Some(value) if value.as_str().is_some_and(|text| text.len() == 66) => {
+                Err(invalid(place, "a hash is given as `blockHash`"))
+            }
+            Some(value) => height(place, value),
         };
         Ok(Span::Range(end("fromBlock")?, end("toBlock")?))
     }
+
+    /// The numbers that a subscription is told of: it is about blocks to come, so that one block,
+    /// or a range that ends before it begins, would never be told.
+    pub(super) fn to_come(self, place: usize) -> Result<RangeInclusive<u64>, CallError> {
+        match self {
+            Span::Range(Height::Latest, Height::Latest) => Ok(0..=u64::MAX),
+            Span::Range(Height::Number(first), Height::Latest) => Ok(first..=u64::MAX),
+            Span::Range(Height::Number(first), Height::Number(last)) if first <= last => {
+                Ok(first..=last)
+            }
+            Span::Range(Height::Number(first), Height::Number(last)) => {
+                Err(reversed(place, first, last))
+            }
+            Span::Range(..) => {
+                let due = "a subscription begins at a number or `latest`, and one with a `toBlock` \
+                           has a `fromBlock` too";
+                Err(invalid(place, due))
+            }
+            Span::Block(_) => {
+                Err(invalid(place, "no log of `blockHash` is to come: ask eth_getLogs for it"))
+            }
+        }
+    }
+}
+
+/// A range that ends before it begins.
+pub(super) fn reversed(place: usize, first: u64, last: u64) -> CallError {
+    let problem = format!(
+        "invalid block range params: `fromBlock` {first} ({first:#x}) is above `toBlock` {last} \
+         ({last:#x})"
+    );
+    CallError::Argument { place, problem }
 }
 
 #[cfg(test)]
@@ -168,7 +202,43 @@ mod tests {
         for object in wrong {
             assert!(Filter::read(0, &object).is_err(), "{object}");
         }
-        assert!(Span::read(0, &json!({ "blockHash": hash, "toBlock": "0x1" })).is_err());
-        assert!(Span::read(0, &json!({ "fromBlock": hash })).is_err());
+        for span in [
+            json!({ "blockHash": hash, "fromBlock": "0x1" }),
+            json!({ "blockHash": hash, "toBlock": "0x1" }),
+            json!({ "blockHash": hash, "fromBlock": "latest", "toBlock": "latest" }),
+            json!({ "blockHash": "0x1" }),
+            json!({ "fromBlock": hash }),
+            json!({ "toBlock": hash }),
+            json!({ "fromBlock": 1 }),
+            json!({ "fromBlock": "-0x1" }),
+            json!({ "toBlock": "0x01" }),
+            json!({ "toBlock": "0xffffffffffffffffffffffff" }),
+            json!({ "toBlock": { "blockNumber": "0x1" } }),
+        ] {
+            assert!(Span::read(0, &span).is_err(), "{span}");
+        }
+    }
+
+    #[test]
+    fn subscriptions_are_about_blocks_to_come() {
+        let to_come = |object: Value| Span::read(1, &object).and_then(|span| span.to_come(1));
+        for (object, expected) in [
+            (json!({}), 0..=u64::MAX),
+            (json!({ "fromBlock": "latest" }), 0..=u64::MAX),
+            (json!({ "fromBlock": "0x5" }), 5..=u64::MAX),
+            (json!({ "fromBlock": "0x5", "toBlock": "0x7" }), 5..=7),
+            (json!({ "fromBlock": "0x5", "toBlock": "latest" }), 5..=u64::MAX),
+        ] {
+            assert_eq!(to_come(object.clone()).unwrap(), expected, "{object}");
+        }
+        for object in [
+            json!({ "fromBlock": "0x7", "toBlock": "0x5" }),
+            json!({ "toBlock": "0x5" }),
+            json!({ "fromBlock": "finalized" }),
+            json!({ "toBlock": "safe" }),
+            json!({ "blockHash": B256::ZERO }),
+        ] {
+            assert!(to_come(object.clone()).is_err(), "{object}");
+        }
     }
 }

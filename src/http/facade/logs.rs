@@ -8,9 +8,9 @@ use crate::supervisor::on_cpu;
 
 use super::answer::Facade;
 use super::error::CallError;
-use super::filter::{Filter, Span};
+use super::filter::{Filter, Span, reversed};
 use super::params::{BlockId, Params};
-use super::read::{find, head, not_here, number_of};
+use super::read::{Ends, find, not_here};
 
 /// Logs that one answer has at most.
 const LOGS_MAX: usize = 100_000;
@@ -37,13 +37,18 @@ impl Facade {
                 return on_cpu(move || of_block(&chain, BlockId::Hash(hash), &filter)).await;
             }
         };
-        let number = |id| number_of(&chain, id).map(Option::unwrap_or_default);
-        let (first, last) = (number(from)?, number(to)?);
-        if first > last {
-            return Err(CallError::Argument { place: 0, problem: "an empty block range".into() });
+        let ends = Ends::of(&chain);
+        let (first, last) = (ends.number(from)?, ends.number(to)?);
+        let range = BlockRange::new(first, last).ok_or_else(|| reversed(0, first, last))?;
+        let head = ends.latest()?.number;
+        if last > head {
+            // A part of what was asked for would be taken for all of it.
+            let problem = format!(
+                "block range extends beyond current head block {head}: give a `toBlock` of at most \
+                 {head:#x}, or `latest`"
+            );
+            return Err(CallError::Argument { place: 0, problem });
         }
-        let range = BlockRange::new(first, last.min(head(&chain)?.number));
-        let Some(range) = range else { return Ok("[]".to_owned()) };
         // Before, for what comes while the rows are read; after, for what goes.
         self.is_whole(range)?;
         let statement = format!(

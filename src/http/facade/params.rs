@@ -8,13 +8,47 @@ use super::error::CallError;
 /// The parameters of a call.
 pub(super) struct Params(Vec<Value>);
 
+/// What names a block of the canonical chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Height {
+    Number(u64),
+    Latest,
+    Final,
+}
+
 /// What names a block (EIP-1898).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BlockId {
-    Number(u64),
+    Height(Height),
+    /// Of whichever fork.
     Hash(B256),
-    Latest,
-    Final,
+    /// Refused where it is not in the canonical chain.
+    CanonicalHash(B256),
+}
+
+/// How many parameters a method takes; of one that is not answered nothing is said.
+fn arguments_max(method: &str) -> usize {
+    match method {
+        "web3_clientVersion" | "net_version" | "eth_chainId" | "eth_blockNumber"
+        | "eth_syncing" => 0,
+        "eth_getLogs"
+        | "eth_getBlockReceipts"
+        | "eth_getBlockTransactionCountByNumber"
+        | "eth_getBlockTransactionCountByHash"
+        | "eth_getUncleCountByBlockNumber"
+        | "eth_getUncleCountByBlockHash"
+        | "eth_getTransactionByHash"
+        | "eth_getTransactionReceipt"
+        | "eth_unsubscribe"
+        | "trace_block"
+        | "trace_transaction" => 1,
+        "eth_getBlockByNumber"
+        | "eth_getBlockByHash"
+        | "eth_getTransactionByBlockNumberAndIndex"
+        | "eth_getTransactionByBlockHashAndIndex"
+        | "eth_subscribe" => 2,
+        _ => usize::MAX,
+    }
 }
 
 fn wrong(place: usize, value: &Value, due: &str) -> CallError {
@@ -29,9 +63,19 @@ impl Params {
             None | Some(Value::Null) => Ok(Params(Vec::new())),
             Some(Value::Array(list)) => Ok(Params(list)),
             Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
-                Err(CallError::Request("`params` is not a list"))
+                Err(CallError::NoList)
             }
         }
+    }
+
+    /// Refuses more parameters than a method takes: what they should say would not be heard.
+    pub(super) fn fit(&self, method: &str) -> Result<(), CallError> {
+        self.at_most(arguments_max(method))
+    }
+
+    pub(super) fn at_most(&self, max: usize) -> Result<(), CallError> {
+        let found = self.0.len();
+        if found > max { Err(CallError::Arguments { found, max }) } else { Ok(()) }
     }
 
     /// The parameter in a place, `null` being none.
@@ -48,8 +92,19 @@ impl Params {
         hash(place, self.required(place)?)
     }
 
+    /// A block by number, tag or hash.
     pub(super) fn block(&self, place: usize) -> Result<BlockId, CallError> {
         block(place, self.required(place)?)
+    }
+
+    /// A block by number or tag, where a hash is another method's.
+    pub(super) fn height(&self, place: usize) -> Result<BlockId, CallError> {
+        height(place, self.required(place)?).map(BlockId::Height)
+    }
+
+    /// A block by hash, where a number is another method's.
+    pub(super) fn block_hash(&self, place: usize) -> Result<BlockId, CallError> {
+        self.hash(place).map(BlockId::Hash)
     }
 
     /// A position in a block.
@@ -60,18 +115,20 @@ impl Params {
         position.ok_or_else(|| wrong(place, value, "a quantity such as 0x1"))
     }
 
-    /// A switch that is off where it is not given.
+    /// A switch.
     pub(super) fn flag(&self, place: usize) -> Result<bool, CallError> {
-        let Some(value) = self.get(place) else { return Ok(false) };
+        let value = self.required(place)?;
         value.as_bool().ok_or_else(|| wrong(place, value, "true or false"))
     }
 }
 
-/// `0x` and hex digits.
+/// `0x` and hex digits without leading zeros. The specification writes the digits in lower case;
+/// clients take both, and both say the same.
 fn quantity(text: &str) -> Option<u64> {
     let digits = text.strip_prefix("0x")?;
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u64::from_str_radix(digits, 16).ok().filter(|_| is_plain)
+    let is_short = digits == "0" || !digits.starts_with('0');
+    u64::from_str_radix(digits, 16).ok().filter(|_| is_plain && is_short)
 }
 
 pub(super) fn hash(place: usize, value: &Value) -> Result<B256, CallError> {
@@ -86,25 +143,44 @@ pub(super) fn address(place: usize, value: &Value) -> Result<Address, CallError>
     address.ok_or_else(|| wrong(place, value, "an address: 0x and 40 hex digits"))
 }
 
-/// A tag, a number, a hash, or an object with one of the two.
-pub(super) fn block(place: usize, value: &Value) -> Result<BlockId, CallError> {
-    let due = "a block: a quantity, a hash, `earliest`, `latest`, `safe` or `finalized`";
-    if let Some(object) = value.as_object() {
-        return match (object.get("blockHash"), object.get("blockNumber")) {
-            (Some(value), None) => Ok(BlockId::Hash(hash(place, value)?)),
-            (None, Some(value)) if !value.is_object() => block(place, value),
-            (Some(_) | None, _) => Err(wrong(place, value, due)),
-        };
-    }
+/// A tag or a number; as in go-ethereum numbers end at 2^63 - 1.
+pub(super) fn height(place: usize, value: &Value) -> Result<Height, CallError> {
+    let due = "a block number: `earliest`, `latest`, `safe`, `finalized`, or a quantity below 2^63 \
+               without leading zeros, such as 0x1b4";
     let text = value.as_str().ok_or_else(|| wrong(place, value, due))?;
     match text {
         // What is pending is nowhere here; nodes without it give the latest.
-        "latest" | "pending" => Ok(BlockId::Latest),
+        "latest" | "pending" => Ok(Height::Latest),
         // What is safe lies between the two, and is not known here.
-        "safe" | "finalized" => Ok(BlockId::Final),
-        "earliest" => Ok(BlockId::Number(0)),
-        _ if text.len() == 66 => Ok(BlockId::Hash(hash(place, value)?)),
-        _ => quantity(text).map(BlockId::Number).ok_or_else(|| wrong(place, value, due)),
+        "safe" | "finalized" => Ok(Height::Final),
+        "earliest" => Ok(Height::Number(0)),
+        _ => {
+            let number = quantity(text).filter(|number| i64::try_from(*number).is_ok());
+            number.map(Height::Number).ok_or_else(|| wrong(place, value, due))
+        }
+    }
+}
+
+/// A tag, a number, a hash, or an object with a number or a hash (EIP-1898).
+pub(super) fn block(place: usize, value: &Value) -> Result<BlockId, CallError> {
+    let Some(object) = value.as_object() else {
+        return match value.as_str() {
+            Some(text) if text.len() == 66 => hash(place, value).map(BlockId::Hash),
+            Some(_) | None => height(place, value).map(BlockId::Height),
+        };
+    };
+    let given = |key: &str| object.get(key).filter(|value| !value.is_null());
+    let needs_canonical = match given("requireCanonical") {
+        None => false,
+        Some(flag) => flag.as_bool().ok_or_else(|| wrong(place, flag, "true or false"))?,
+    };
+    match (given("blockHash"), given("blockNumber")) {
+        (Some(value), None) if needs_canonical => hash(place, value).map(BlockId::CanonicalHash),
+        (Some(value), None) => hash(place, value).map(BlockId::Hash),
+        (None, Some(value)) => height(place, value).map(BlockId::Height),
+        (Some(_), Some(_)) | (None, None) => {
+            Err(wrong(place, value, "an object with either `blockHash` or `blockNumber`"))
+        }
     }
 }
 
@@ -117,18 +193,26 @@ mod tests {
     #[test]
     fn blocks_are_named_as_the_specification_says() {
         let hash = B256::repeat_byte(7);
+        let number = |number| BlockId::Height(Height::Number(number));
+        let (latest, last_final) =
+            (BlockId::Height(Height::Latest), BlockId::Height(Height::Final));
         let cases = [
-            (json!("0x10"), BlockId::Number(16)),
-            (json!("0x0"), BlockId::Number(0)),
-            (json!("earliest"), BlockId::Number(0)),
-            (json!("latest"), BlockId::Latest),
-            (json!("pending"), BlockId::Latest),
-            (json!("safe"), BlockId::Final),
-            (json!("finalized"), BlockId::Final),
+            (json!("0x10"), number(16)),
+            (json!("0xAb"), number(0xab)),
+            (json!("0x0"), number(0)),
+            (json!("0x7fffffffffffffff"), number(i64::MAX as u64)),
+            (json!("earliest"), number(0)),
+            (json!("latest"), latest),
+            (json!("pending"), latest),
+            (json!("safe"), last_final),
+            (json!("finalized"), last_final),
             (json!(hash.to_string()), BlockId::Hash(hash)),
-            (json!({ "blockHash": hash, "requireCanonical": true }), BlockId::Hash(hash)),
-            (json!({ "blockNumber": "0x10" }), BlockId::Number(16)),
-            (json!({ "blockNumber": "latest" }), BlockId::Latest),
+            (json!({ "blockHash": hash }), BlockId::Hash(hash)),
+            (json!({ "blockHash": hash, "blockNumber": null }), BlockId::Hash(hash)),
+            (json!({ "blockHash": hash, "requireCanonical": false }), BlockId::Hash(hash)),
+            (json!({ "blockHash": hash, "requireCanonical": true }), BlockId::CanonicalHash(hash)),
+            (json!({ "blockNumber": "0x10", "requireCanonical": true }), number(16)),
+            (json!({ "blockNumber": "latest" }), latest),
         ];
         for (value, expected) in cases {
             assert_eq!(block(0, &value).unwrap(), expected, "{value}");
@@ -137,22 +221,61 @@ mod tests {
 
     #[test]
     fn what_names_no_block_is_told_with_its_place() {
-        let wrong = [
+        let hash = B256::repeat_byte(7).to_string();
+        let heights = [
             json!(16),
+            json!(16.5),
+            json!(-1),
             json!("16"),
+            json!("+5"),
+            json!("-0x1"),
+            json!(""),
+            json!(" 0x1"),
             json!("0x"),
             json!("0x+1"),
+            json!("0x-1"),
+            json!("0x 1"),
+            json!("0x1_0"),
+            json!("0X1"),
+            json!("0x01"),
+            json!("0x00"),
+            json!("0xg"),
+            json!("0x8000000000000000"),
+            json!("0xffffffffffffffff"),
             json!("0x10000000000000000"),
             json!("head"),
+            json!("Latest"),
             json!(true),
+            json!(["0x1"]),
+        ];
+        let objects = [
             json!({}),
             json!({ "blockNumber": { "blockNumber": "0x1" } }),
+            json!({ "blockNumber": hash }),
+            json!({ "blockNumber": "0x1", "blockHash": hash }),
             json!({ "blockHash": "0x1" }),
+            json!({ "blockHash": hash, "requireCanonical": "true" }),
             json!(format!("0x{}", "z".repeat(64))),
         ];
-        for value in wrong {
-            let error = block(1, &value).unwrap_err().to_string();
+        for value in &heights {
+            let error = height(1, value).unwrap_err().to_string();
             assert!(error.starts_with("invalid argument 1: "), "{value}: {error}");
+        }
+        assert!(height(1, &json!(hash)).is_err(), "a hash is no number");
+        for value in heights.iter().chain(&objects) {
+            let error = block(1, value).unwrap_err().to_string();
+            assert!(error.starts_with("invalid argument 1: "), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_as_many_as_a_method_takes() {
+        let params = |count: usize| Params(vec![Value::Null; count]);
+        for (method, max) in [("eth_blockNumber", 0), ("eth_getLogs", 1), ("eth_getBlockByHash", 2)]
+        {
+            assert!(params(max).fit(method).is_ok(), "{method}");
+            let error = params(max + 1).fit(method).unwrap_err().to_string();
+            assert!(error.contains(&format!("at most {max}")), "{method}: {error}");
         }
     }
 }

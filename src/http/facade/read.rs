@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use headwater_storage::model::{B256, Block, BlockRef};
-use headwater_storage::store::{Chain, ChainState};
+use headwater_storage::store::Chain;
 
 use super::error::CallError;
-use super::params::{BlockId, Params};
+use super::params::{BlockId, Height, Params};
 
 /// What is asked of one block.
 #[derive(Clone, Copy, Debug)]
@@ -42,20 +42,21 @@ impl Question {
     /// What a method asks; `None` for one that asks nothing of this kind.
     pub(super) fn of(method: &str, params: &Params) -> Result<Option<Question>, CallError> {
         let question = match method {
-            "eth_getBlockByNumber" | "eth_getBlockByHash" => {
-                let form = if params.flag(1)? { Transactions::Full } else { Transactions::Hashes };
-                Question::Block(params.block(0)?, form)
+            "eth_getBlockByNumber" => Question::Block(params.height(0)?, form(params)?),
+            "eth_getBlockByHash" => Question::Block(params.block_hash(0)?, form(params)?),
+            "eth_getBlockTransactionCountByNumber" => Question::TransactionCount(params.height(0)?),
+            "eth_getBlockTransactionCountByHash" => {
+                Question::TransactionCount(params.block_hash(0)?)
             }
-            "eth_getBlockTransactionCountByNumber" | "eth_getBlockTransactionCountByHash" => {
-                Question::TransactionCount(params.block(0)?)
-            }
-            "eth_getUncleCountByBlockNumber" | "eth_getUncleCountByBlockHash" => {
-                Question::UncleCount(params.block(0)?)
-            }
+            "eth_getUncleCountByBlockNumber" => Question::UncleCount(params.height(0)?),
+            "eth_getUncleCountByBlockHash" => Question::UncleCount(params.block_hash(0)?),
             "eth_getBlockReceipts" => Question::Receipts(params.block(0)?),
             "trace_block" => Question::Traces(params.block(0)?),
-            "eth_getTransactionByBlockNumberAndIndex" | "eth_getTransactionByBlockHashAndIndex" => {
-                Question::TransactionAt(params.block(0)?, params.position(1)?)
+            "eth_getTransactionByBlockNumberAndIndex" => {
+                Question::TransactionAt(params.height(0)?, params.position(1)?)
+            }
+            "eth_getTransactionByBlockHashAndIndex" => {
+                Question::TransactionAt(params.block_hash(0)?, params.position(1)?)
             }
             "eth_getTransactionByHash" => Question::Transaction(params.hash(0)?),
             "eth_getTransactionReceipt" => Question::Receipt(params.hash(0)?),
@@ -112,41 +113,69 @@ pub(super) fn quantity(number: u64) -> String {
     format!("\"{number:#x}\"")
 }
 
-/// The highest canonical block.
-pub(super) fn head(chain: &Chain) -> Result<BlockRef, CallError> {
-    let head = chain.with_state(|state| state.head().map(|head| head.block));
-    head.ok_or(CallError::NoSuchTag { tag: "latest" })
+fn form(params: &Params) -> Result<Transactions, CallError> {
+    Ok(if params.flag(1)? { Transactions::Full } else { Transactions::Hashes })
 }
 
-/// The number that a name stands for, where it is none of a hash.
-pub(super) fn number_of(chain: &Chain, id: BlockId) -> Result<Option<u64>, CallError> {
-    match id {
-        BlockId::Number(number) => Ok(Some(number)),
-        BlockId::Hash(_) => Ok(None),
-        BlockId::Latest => head(chain).map(|block| Some(block.number)),
-        BlockId::Final => {
-            let block = chain.with_state(ChainState::finalized);
-            let block = block.ok_or(CallError::NoSuchTag { tag: "finalized" })?;
-            Ok(Some(block.number))
+/// What tags stand for at one moment: the ends of all that is captured, whichever lane it came by.
+pub(super) struct Ends {
+    latest: Option<BlockRef>,
+    last_final: Option<BlockRef>,
+    /// The highest number that was ever here: retention may have removed the blocks at the end.
+    highest: Option<u64>,
+}
+
+impl Ends {
+    pub(super) fn of(chain: &Chain) -> Ends {
+        chain.with_state(|state| {
+            let latest = state.latest();
+            let forgotten = state.forgotten().iter().next_back().map(|range| range.last);
+            let highest = latest.map(|block| block.number).max(forgotten);
+            Ends { latest, last_final: state.latest_final(), highest }
+        })
+    }
+
+    /// The highest canonical block.
+    pub(super) fn latest(&self) -> Result<BlockRef, CallError> {
+        self.latest.ok_or(CallError::NoSuchTag { tag: "latest" })
+    }
+
+    /// The number that a height stands for.
+    pub(super) fn number(&self, height: Height) -> Result<u64, CallError> {
+        match height {
+            Height::Number(number) => Ok(number),
+            Height::Latest => Ok(self.latest()?.number),
+            Height::Final => {
+                let block = self.last_final.ok_or(CallError::NoSuchTag { tag: "finalized" })?;
+                Ok(block.number)
+            }
         }
     }
 }
 
 /// A block; `None` where there is none of that name, as far as this chain's head.
 pub(super) fn find(chain: &Chain, id: BlockId) -> Result<Option<Arc<Block>>, CallError> {
-    let event = match (id, number_of(chain, id)?) {
-        (BlockId::Hash(hash), _) => {
-            return Ok(chain.block_by_hash(hash)?.and_then(|event| event.block));
+    match id {
+        BlockId::Height(height) => of_height(chain, height),
+        BlockId::Hash(hash) | BlockId::CanonicalHash(hash) => {
+            let Some(event) = chain.block_by_hash(hash)? else { return Ok(None) };
+            if matches!(id, BlockId::CanonicalHash(_)) && !chain.is_canonical(&event.head)? {
+                return Err(CallError::NotCanonical { hash });
+            }
+            let number = event.head.block.number;
+            let lost = || not_here(chain, format!("block {number} is"));
+            event.block.ok_or_else(lost).map(Some)
         }
-        (_, Some(number)) => (number, chain.block_by_number(number)?),
-        (_, None) => return Ok(None),
-    };
-    match event {
-        (_, Some(event)) if event.block.is_some() => Ok(event.block),
-        (number, _) => {
-            let is_above = head(chain).is_ok_and(|head| number > head.number);
-            if is_above { Ok(None) } else { Err(not_here(chain, format!("block {number} is"))) }
-        }
+    }
+}
+
+fn of_height(chain: &Chain, height: Height) -> Result<Option<Arc<Block>>, CallError> {
+    let ends = Ends::of(chain);
+    let number = ends.number(height)?;
+    match chain.block_by_number(number)?.and_then(|event| event.block) {
+        Some(block) => Ok(Some(block)),
+        None if ends.highest.is_some_and(|highest| number > highest) => Ok(None),
+        None => Err(not_here(chain, format!("block {number} is"))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The same calls over WebSocket, and `eth_subscribe` to new heads and logs.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -16,7 +17,7 @@ use crate::supervisor::{Shutdown, on_cpu};
 
 use super::answer::{Facade, Request, missing, text_of};
 use super::error::CallError;
-use super::filter::Filter;
+use super::filter::{Filter, Span};
 use super::params::Params;
 
 /// Subscriptions of one connection.
@@ -26,7 +27,8 @@ const SUBSCRIPTIONS_MAX: usize = 128;
 #[derive(Clone)]
 enum Topic {
     Heads,
-    Logs(Filter),
+    /// Logs of blocks of these numbers.
+    Logs(Filter, RangeInclusive<u64>),
 }
 
 /// A connection.
@@ -105,8 +107,12 @@ impl Talk {
             "eth_unsubscribe" => Talk::unsubscribe,
             _ => return None,
         };
-        let given = request.params.and_then(|params| act(self, &params));
-        Some(text_of(&request.id.unwrap_or_default(), given))
+        let method = request.method;
+        let given = request.params.and_then(|params| {
+            params.fit(&method)?;
+            act(self, &params)
+        });
+        Some(text_of(&request.id.unwrap_or_default(), Some(&method), given))
     }
 
     fn subscribe(&mut self, params: &Params) -> Result<String, CallError> {
@@ -114,11 +120,17 @@ impl Talk {
             return Err(CallError::Request("a connection has at most 128 subscriptions"));
         }
         let topic = match params.required(0)?.as_str() {
-            Some("newHeads") => Topic::Heads,
-            Some("logs") => Topic::Logs(match params.get(1) {
-                Some(object) => Filter::read(1, object)?,
-                None => Filter::default(),
-            }),
+            Some("newHeads") => {
+                params.at_most(1)?;
+                Topic::Heads
+            }
+            Some("logs") => match params.get(1) {
+                Some(object) => {
+                    let numbers = Span::read(1, object)?.to_come(1)?;
+                    Topic::Logs(Filter::read(1, object)?, numbers)
+                }
+                None => Topic::Logs(Filter::default(), 0..=u64::MAX),
+            },
             Some(other) => return Err(missing(&format!("eth_subscribe({other})"))),
             None => {
                 let problem = "it is neither `newHeads` nor `logs`".to_owned();
@@ -161,7 +173,8 @@ impl Talk {
         for (id, topic) in &self.topics {
             match (topic, op) {
                 (Topic::Heads, Op::Applied) => news.push(told(*id, &block.header_to_json())),
-                (Topic::Logs(filter), Op::Applied | Op::Reverted) => {
+                (Topic::Logs(_, numbers), _) if !numbers.contains(&block.header.number) => {}
+                (Topic::Logs(filter, _), Op::Applied | Op::Reverted) => {
                     let wanted = block.logs().filter(|(_, log)| filter.takes(log));
                     news.extend(wanted.map(|(at, log)| {
                         let mut log = log.clone();

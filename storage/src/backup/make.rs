@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::disk::{self, Disk, Mode};
 use crate::ledger::{self, Ledger};
 use crate::model::{date_of, date_text};
-use crate::store::{Chain, DataDir, FORMAT_FILE, format_text};
+use crate::store::{Chain, ChainState, DataDir, FORMAT_FILE, format_text};
 
 use super::manifest::FORMAT;
 use super::place::{Copying, Digests, link, read, sync_up};
@@ -149,7 +149,7 @@ impl<'a> Maker<'a> {
         data_dir.ledger().copy_to(self.disk, &path)?;
         let copy = Ledger::open(data_dir.disk(), self.folder)?;
         for chain in self.request.chains {
-            let head = chain.with_state(|state| state.head().map(|head| head.block));
+            let head = chain.with_state(ChainState::latest);
             let (name, chain_id) = (chain.name().clone(), chain.chain_id());
             let lsn = chain.log().durable();
             self.report.chains.push(ChainCut { name, chain_id, lsn, head });

@@ -6,6 +6,7 @@ mod commit;
 mod committer;
 mod damage;
 mod data_dir;
+mod ends;
 mod error;
 mod excerpt;
 mod forgetting;

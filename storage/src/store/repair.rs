@@ -19,21 +19,23 @@ pub enum Repair {
 }
 
 impl ChainState {
-    /// What is missing between a number, or the lowest block that is there, and the head
-    /// (INV-11); what retention removed is not missed.
+    /// What is missing between a number, or the lowest block that is there, and the highest one,
+    /// whichever lane it came by (INV-11); what retention removed is not missed.
     pub fn gaps(&self, first: Option<u64>) -> Vec<BlockRange> {
         let mut known = self.captured();
         for range in self.forgotten().iter() {
             known.insert(range);
         }
         let lowest = known.iter().next().map(|range| range.first);
-        let head = self.head().map(|head| head.block.number);
+        let head = self.latest().map(|block| block.number);
         let range = first.or(lowest).zip(head).and_then(|(a, b)| BlockRange::new(a, b));
         range.map(|range| known.missing(range)).unwrap_or_default()
     }
 
     /// The next thing to mend: from a configured start on all that is missing, without one what
-    /// damage took; nobody asked for the rest. No provider has what is in `holes`.
+    /// damage took; nobody asked for the rest. Before the live lane begins only what damage took
+    /// below other history, which is final: where the live lane begins is the follower's choice.
+    /// No provider has what is in `holes`.
     pub fn next_repair(&self, first: Option<u64>, holes: &BlockRanges) -> Option<Repair> {
         if let Some(block) = self.stale().first() {
             return Some(Repair::TakeBack(*block));
@@ -42,12 +44,15 @@ impl ChainState {
         for range in self.forgotten().iter().chain(holes.iter()) {
             known.insert(range);
         }
-        let head = self.head()?.block.number;
-        let below_head = |range: &BlockRange| range.first <= head;
+        let (head, first) = match self.head() {
+            Some(head) => (head.block.number, first),
+            None => (self.latest()?.number, None),
+        };
+        let below_head = |range: BlockRange| BlockRange::new(range.first, range.last.min(head));
         let damaged = self.damaged().iter().flat_map(|range| known.missing(range));
         let wanted = first.and_then(|first| BlockRange::new(first, head));
         let wanted = wanted.map(|range| known.missing(range)).unwrap_or_default();
-        let gap = wanted.into_iter().chain(damaged).filter(below_head);
+        let gap = wanted.into_iter().chain(damaged).filter_map(below_head);
         let gap = gap.min_by_key(|range| range.first)?;
         let last_final = self.finalized().map(|block| block.number);
         if last_final.is_some_and(|last| gap.first <= last) {

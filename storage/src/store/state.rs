@@ -79,12 +79,12 @@ impl ChainState {
         self.last
     }
 
-    /// The highest block of the live lane.
+    /// The highest block of the live lane, where capture goes on; for readers, see `latest`.
     pub fn head(&self) -> Option<&EventHead> {
         self.head.as_ref()
     }
 
-    /// The highest final block of the live lane.
+    /// The highest final block of the live lane; for readers, see `latest_final`.
     pub fn finalized(&self) -> Option<BlockRef> {
         self.anchor.map(|anchor| anchor.block)
     }

@@ -29,6 +29,7 @@ use crate::tables::Table;
 use crate::testing::small_block;
 use crate::wal;
 
+mod ends;
 mod engine;
 
 const LIVE_FROM: u64 = 12;
@@ -309,6 +310,8 @@ fn check(data_dir: &DataDir, chain: &Chain, told: &Told, case: &str) {
         assert_eq!(found.captured(), state.captured(), "{case}: captured");
         assert_eq!(found.head().map(|h| h.block), state.head().map(|h| h.block), "{case}: head");
         assert_eq!(found.finalized(), state.finalized(), "{case}: finalized");
+        assert_eq!(found.latest(), state.latest(), "{case}: latest");
+        assert_eq!(found.latest_final(), state.latest_final(), "{case}: latest final");
         for head in found.unsealed() {
             assert_eq!(state.canonical(head.block.number), Some(head), "{case}: canonical");
         }
