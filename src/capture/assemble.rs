@@ -100,6 +100,11 @@ impl Body {
         &self.provider
     }
 
+    /// Its hash.
+    pub(super) fn hash(&self) -> B256 {
+        self.block.header.hash
+    }
+
     /// Whether its hash was proved: what does not fit to it is wrong, or of another block.
     pub(super) fn is_proved(&self) -> bool {
         self.verified.has(Verified::HEADER)

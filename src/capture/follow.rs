@@ -1,6 +1,7 @@
 //! Following the head: every number is fetched, in order, and reorgs are taken back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -8,13 +9,13 @@ use headwater_storage::model::{BlockRange, BlockRef, ChainEvent, Lane, Verified}
 use headwater_storage::store::{AppendError, Appender, Chain};
 
 use crate::clock;
-use crate::rpc::{Cause, Heads, RpcError};
+use crate::rpc::Heads;
 use crate::supervisor::Shutdown;
 use crate::telemetry::metrics;
 
 use super::look::{Look, MISSES_MAX, Memory, STREAK_MAX, UNFOUNDED_MAX};
 use super::reorg::{Link, Step, next_step};
-use super::status::{CaptureError, ChainStatus};
+use super::status::{CaptureError, ChainStatus, NotHad};
 use super::{ChainConfig, Fetched, Source, Start};
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -23,6 +24,9 @@ const PAUSE_WHEN_HALTED: Duration = Duration::from_secs(30);
 const STEP_BLOCKS: u64 = 64;
 /// Blocks that share a sync while catching up.
 const GROUP_BLOCKS: usize = 16;
+/// How long blocks that are under way behind one that failed are waited for.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(1);
+
 /// Follows the head of one chain.
 pub struct Follower {
     /// What to follow.
@@ -41,7 +45,7 @@ pub struct Follower {
 
 /// What a step found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moved {
+pub(super) enum Moved {
     /// There may be more at once.
     Yes,
     /// Everything is here.
@@ -65,6 +69,7 @@ impl Follower {
                 result = step => result,
                 () = shutdown.requested() => break,
             };
+            self.tell_if_overdue();
             let pause = match result {
                 Ok(Moved::Yes) => Duration::ZERO,
                 Ok(Moved::No) => self.pause(&memory),
@@ -106,6 +111,12 @@ impl Follower {
         }
         self.status.announced_by(self.heads.provider());
         let look = self.look(memory);
+        match look {
+            Look::Again(_) | Look::Beyond | Look::Rest => self.hear(),
+            Look::Announced(_) | Look::Next(_) | Look::Everywhere | Look::Wait => {
+                memory.stuck = None;
+            }
+        }
         memory.is_resting = look == Look::Everywhere;
         let moved = match look {
             // Nothing was announced for long, or another announces from now on: everybody is asked
@@ -115,6 +126,9 @@ impl Follower {
                 memory.is_quiet = memory.is_timed_out;
                 return Ok(Moved::Yes);
             }
+            Look::Again(number) => self.ask_again(number, memory).await?,
+            Look::Beyond => self.look_beyond(memory).await?,
+            Look::Rest => Moved::No,
             Look::Next(number) => self.next(number, memory).await?,
             Look::Announced(head) => {
                 self.status.saw_head(head.number);
@@ -145,7 +159,7 @@ impl Follower {
                 moved
             }
         };
-        if self.status.goes_on() {
+        if memory.stuck.is_none() && self.status.goes_on() {
             let head = self.chain.with_state(|state| state.head().map(|head| head.block.number));
             tracing::info!(chain = %self.config.name, head, "capture goes on");
         }
@@ -172,10 +186,15 @@ impl Follower {
 
     /// Asks for the next number: when it is there, it is applied.
     async fn next(&self, number: u64, memory: &mut Memory) -> Result<Moved, CaptureError> {
-        let Some(fetched) = self.source.next(number).await? else {
-            memory.misses += 1;
-            memory.streak = 0;
-            return Ok(Moved::No);
+        let fetched = match self.source.next(number).await {
+            Ok(Some(fetched)) => fetched,
+            Ok(None) => {
+                memory.misses += 1;
+                memory.streak = 0;
+                self.status.missed("nobody has it".to_owned());
+                return Ok(Moved::No);
+            }
+            Err(not_had) => return self.without(not_had, memory),
         };
         let was_asked_for = memory.misses > 0;
         memory.streak = if was_asked_for { 0 } else { memory.streak + 1 };
@@ -282,31 +301,44 @@ impl Follower {
         let Some(range) = BlockRange::new(first, last.min(first + STEP_BLOCKS - 1)) else {
             return Ok(Moved::No);
         };
-        let fetches = range.numbers().map(|number| self.source.block(number));
-        let fetched = futures::stream::iter(fetches).buffered(self.config.window.get());
+        memory.kept.drop_below(first);
+        let (kept, is_open) = (memory.kept.clone(), AtomicBool::new(true));
+        let used = AtomicBool::new(false);
+        let one = async |number| match kept.take(number) {
+            Some(fetched) => {
+                used.store(true, Ordering::Relaxed);
+                Ok(fetched)
+            }
+            None => self.source.block(number).await,
+        };
+        let numbers = range.numbers().take_while(|_| is_open.load(Ordering::Relaxed));
+        let fetched = futures::stream::iter(numbers.map(one)).buffered(self.config.window.get());
         let mut groups = std::pin::pin!(fetched.ready_chunks(GROUP_BLOCKS));
         while let Some(group) = groups.next().await {
-            for (at, result) in split_good(group) {
-                match result {
-                    Ok(blocks) => {
-                        for fetched in &blocks {
-                            self.saw(fetched, false, memory);
-                            memory.misses = 0;
-                        }
-                        if let Some(odd) = self.apply(blocks, finalized).await? {
-                            self.reorganise(odd).await?;
-                            return Ok(Moved::Yes);
-                        }
-                    }
-                    // The head that was announced is not there yet, or gone again.
-                    Err(error) if error.cause == Cause::BlockMissing => {
-                        tracing::debug!(chain = %self.config.name, at, %error, "not there yet");
-                        memory.misses += 1;
-                        return Ok(Moved::No);
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+            let (blocks, failure, behind) = split_good(group);
+            for fetched in &blocks {
+                self.saw(fetched, false, memory);
+                memory.misses = 0;
             }
+            if let Some(odd) = self.apply(blocks, finalized).await? {
+                let had_kept = kept.clear() || used.load(Ordering::Relaxed);
+                // What was kept may be of a fork that is gone: it is asked for anew.
+                if !had_kept {
+                    self.reorganise(odd).await?;
+                }
+                return Ok(Moved::Yes);
+            }
+            let Some(not_had) = failure else { continue };
+            // What is under way and comes soon is not asked for again.
+            is_open.store(false, Ordering::Relaxed);
+            let keep = |result| match result {
+                Ok(fetched) => kept.add(fetched, self.config.window_bytes),
+                Err(NotHad { .. }) => {}
+            };
+            behind.into_iter().for_each(keep);
+            let rest = groups.for_each(async |group| group.into_iter().for_each(keep));
+            let _some_took_long = tokio::time::timeout(UNDER_WAY_MAX, rest).await;
+            return self.without(not_had, memory);
         }
         Ok(if range.last < last { Moved::Yes } else { Moved::No })
     }
@@ -341,6 +373,7 @@ impl Follower {
         events.extend(last_final.map(ChainEvent::Finalized));
         if !events.is_empty() {
             self.appender.append(&events).await?;
+            self.status.has(head.map(|head| head.number));
             for answered in started {
                 metrics::captured(&self.config.name, clock::now() - answered);
             }
@@ -350,7 +383,11 @@ impl Follower {
 
     /// A head that is not above ours: the same, behind, or on another fork. A fork that does not
     /// grow is believed when it is seen twice: behind one URL may be several nodes.
-    async fn compare(&self, latest: BlockRef, memory: &mut Memory) -> Result<Moved, CaptureError> {
+    pub(super) async fn compare(
+        &self,
+        latest: BlockRef,
+        memory: &mut Memory,
+    ) -> Result<Moved, CaptureError> {
         if !self.is_another(latest) {
             return Ok(Moved::No);
         }
@@ -363,8 +400,8 @@ impl Follower {
         }
         let fetched = match self.source.block(latest.number).await {
             Ok(fetched) => fetched,
-            Err(error) if error.cause == Cause::BlockMissing => return Ok(Moved::No),
-            Err(error) => return Err(error.into()),
+            Err(not_had) if not_had.is_absence() => return Ok(Moved::No),
+            Err(not_had) => return Err(not_had.into()),
         };
         if fetched.block.block_ref() != latest {
             return Ok(Moved::No);
@@ -441,16 +478,17 @@ fn applied(fetched: &Fetched, proved: Verified) -> ChainEvent {
     ChainEvent::Applied { block, lane: Lane::Live, verified, origin }
 }
 
-/// Good blocks up to the first failure as one group, then the failure.
+/// Good blocks up to the first failure, the failure, and what came behind it.
 fn split_good(
-    group: Vec<Result<Fetched, RpcError>>,
-) -> Vec<(usize, Result<Vec<Fetched>, RpcError>)> {
+    group: Vec<Result<Fetched, NotHad>>,
+) -> (Vec<Fetched>, Option<NotHad>, Vec<Result<Fetched, NotHad>>) {
     let mut good = Vec::with_capacity(group.len());
-    for (at, result) in group.into_iter().enumerate() {
+    let mut group = group.into_iter();
+    for result in group.by_ref() {
         match result {
             Ok(fetched) => good.push(fetched),
-            Err(error) => return vec![(0, Ok(good)), (at, Err(error))],
+            Err(error) => return (good, Some(error), group.collect()),
         }
     }
-    vec![(0, Ok(good))]
+    (good, None, Vec::new())
 }

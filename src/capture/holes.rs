@@ -1,5 +1,5 @@
-//! Blocks that no provider has: they are listed and asked for again later, and what lies behind
-//! them is not kept waiting (INV-11).
+//! Blocks that no provider has, or gives as they are: they are listed and asked for again later,
+//! and what lies behind them is not kept waiting (INV-11).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,10 +10,12 @@ use crate::clock;
 
 /// How long what nobody has is not asked for.
 const AGAIN_AFTER: Duration = Duration::from_mins(10);
+/// The same of what some provider has, and gave wrong or not whole: it may be mended.
+const MENDED_AFTER: Duration = Duration::from_mins(1);
 /// Ranges that are remembered one by one.
 const HOLES_MAX: usize = 1_000;
 
-/// A range that no provider has.
+/// A range that no provider has, or gives as it is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Hole {
     /// The lowest number.
@@ -24,7 +26,7 @@ pub struct Hole {
     pub reason: String,
 }
 
-/// What no provider has.
+/// What cannot be had from any provider at the moment.
 #[derive(Default)]
 pub struct Holes {
     inner: Mutex<Vec<(Hole, Instant)>>,
@@ -35,14 +37,25 @@ impl Holes {
         act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Nobody has the blocks of a range.
-    pub(super) fn add(&self, range: BlockRange, reason: String) {
-        let hole = Hole { first: range.first, last: range.last, reason };
+    /// The blocks of a range cannot be had. `is_absence`: nobody has them, and more than a moment
+    /// passes until somebody may. One that goes on from the last with a like reason is one with it.
+    pub(super) fn add(&self, range: BlockRange, reason: String, is_absence: bool) {
+        let until = clock::now() + if is_absence { AGAIN_AFTER } else { MENDED_AFTER };
         self.with(|holes| {
+            let joined = holes.iter_mut().find(|(hole, _)| {
+                hole.last.checked_add(1) == Some(range.first) && is_like(hole, range, &reason)
+            });
+            if let Some((hole, again)) = joined {
+                hole.last = range.last;
+                *again = until;
+                return;
+            }
+            holes.retain(|(hole, _)| hole.first != range.first || hole.last > range.last);
             if holes.len() >= HOLES_MAX {
                 holes.remove(0);
             }
-            holes.push((hole, clock::now() + AGAIN_AFTER));
+            let hole = Hole { first: range.first, last: range.last, reason };
+            holes.push((hole, until));
         });
     }
 
@@ -62,5 +75,33 @@ impl Holes {
     /// What is known of them.
     pub fn list(&self) -> Vec<Hole> {
         self.with(|holes| holes.iter().map(|(hole, _)| hole.clone()).collect())
+    }
+}
+
+/// Whether two reasons say the same of different blocks: all but numbers and hashes is equal.
+fn is_like(hole: &Hole, range: BlockRange, reason: &str) -> bool {
+    let words = |text: &str, first: u64| -> String {
+        let text = text.replace(&first.to_string(), "N");
+        let words = text.split(' ').map(|word| if word.contains("0x") { "H" } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    words(&hole.reason, hole.first) == words(reason, range.first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_with_the_same_reason_are_one_hole() {
+        let holes = Holes::default();
+        let one = |number| BlockRange { first: number, last: number };
+        holes.add(one(7), "block 7: root says 0xab, not 0xcd".to_owned(), false);
+        holes.add(one(8), "block 8: root says 0xef, not 0x12".to_owned(), false);
+        holes.add(one(9), "block 9: null".to_owned(), true);
+        holes.add(one(20), "block 20: null".to_owned(), true);
+        let list: Vec<_> = holes.list().iter().map(|hole| (hole.first, hole.last)).collect();
+        assert_eq!(list, [(7, 8), (9, 9), (20, 20)]);
+        assert_eq!(holes.numbers().count(), 4);
     }
 }

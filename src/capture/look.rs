@@ -1,5 +1,6 @@
 //! Where to look for the next block, and when: what is asked costs, and what is not asked is late.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_storage::model::BlockRef;
@@ -8,6 +9,7 @@ use crate::clock;
 
 use super::Follower;
 use super::schedule::Schedule;
+use super::stuck::{Kept, Stuck};
 
 /// Every so many questions in vain every provider is asked for its head.
 pub(super) const MISSES_MAX: u32 = 4;
@@ -35,6 +37,12 @@ pub(super) enum Look {
     Everywhere,
     /// Nowhere: somebody announces.
     Wait,
+    /// Once more the next number, which is there and did not come.
+    Again(u64),
+    /// How far the head is above that.
+    Beyond,
+    /// Nowhere until then.
+    Rest,
 }
 
 /// What is remembered between steps.
@@ -59,6 +67,10 @@ pub(super) struct Memory {
     pub(super) is_resting: bool,
     /// A head of another fork that is not higher than ours, and was seen once.
     pub(super) doubted: Option<BlockRef>,
+    /// The next block, where it is there and does not come.
+    pub(super) stuck: Option<Stuck>,
+    /// What came of the blocks behind it.
+    pub(super) kept: Arc<Kept>,
 }
 
 impl Follower {
@@ -67,6 +79,10 @@ impl Follower {
         let block_time = memory.schedule.block_time();
         if let Some(block_time) = block_time {
             self.source.pool().follow(block_time);
+            self.status.keeps_time(block_time);
+        }
+        if let Some(stuck) = &memory.stuck {
+            return stuck.wait(self.look_every(memory));
         }
         let wait = match self.pending() {
             Some(_) => {
@@ -93,6 +109,15 @@ impl Follower {
     /// Where to look next.
     pub(super) fn look(&self, memory: &Memory) -> Look {
         let head = self.chain.with_state(|state| state.head().map(|head| head.block));
+        let is_next = |number| head.is_none_or(|head| head.number + 1 == number);
+        if let Some(stuck) = memory.stuck.as_ref().filter(|stuck| is_next(stuck.number)) {
+            let every = self.look_every(memory);
+            if stuck.is_due() {
+                return Look::Again(stuck.number);
+            }
+            let is_look_due = every.is_some_and(|every| stuck.is_look_due(every));
+            return if is_look_due { Look::Beyond } else { Look::Rest };
+        }
         let Some(head) = head else { return Look::Everywhere };
         let is_in_vain = memory.misses > 0 && memory.misses.is_multiple_of(MISSES_MAX);
         if is_in_vain || memory.streak >= STREAK_MAX || !memory.has_settled {

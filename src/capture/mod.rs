@@ -1,18 +1,22 @@
 //! What to ask of a chain, whether it is right, and in which order it enters the log.
 
+mod asking;
 mod assemble;
 mod backfill;
 mod config;
 mod fetch;
 mod follow;
 mod holes;
+mod late;
 mod look;
+mod receipts;
 mod reorg;
 mod room;
 mod schedule;
 mod source;
 mod span;
 mod status;
+mod stuck;
 mod traces;
 pub mod verify;
 
@@ -24,4 +28,4 @@ pub use holes::{Hole, Holes};
 pub use reorg::{Link, Step, next_step};
 pub use source::{Fetched, Source};
 pub use span::{Edge, Span, SpanError};
-pub use status::{CaptureError, ChainStatus, StatusView};
+pub use status::{CaptureError, ChainStatus, NotHad, Says, StatusView};

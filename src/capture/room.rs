@@ -44,7 +44,7 @@ impl Room {
 }
 
 /// About the bytes in a block.
-fn weight(block: &Block) -> u64 {
+pub(super) fn weight(block: &Block) -> u64 {
     let transactions = block.transactions.iter().map(|t| TRANSACTION_BYTES + t.input.len() as u64);
     let logs = block.logs().map(|(_, log)| LOG_BYTES + log.data.len() as u64);
     let traces = block.traces.iter().map(|trace| {

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use headwater_storage::model::{Block, BlockRef, Origin, Provider, Verified, seconds_of};
 
 use crate::clock;
-use crate::rpc::{Asked, Call, Cause, Endpoint, Place, Pool, Purpose, RpcError, Turn, Wanted};
-use crate::telemetry::metrics;
+use crate::rpc::{Call, Cause, Endpoint, Pool, Purpose, RpcError, Wanted};
 
-use super::assemble::Body;
-use super::fetch::{Failed, Wish, fetch, fetch_from_two};
-use super::status::CaptureError;
-use super::traces::{add_traces, can_have_traces, probe_traces};
+use super::fetch::{Wish, fetch};
+use super::late::Late;
+use super::status::{CaptureError, NotHad, Says};
+use super::traces::{can_have_traces, probe_traces};
 use super::verify::Prover;
 
 /// Finality by depth where no provider knows the `finalized` tag.
@@ -66,22 +65,19 @@ impl From<HeaderAnswer> for BlockRef {
 /// Where blocks come from.
 #[derive(Clone)]
 pub struct Source {
-    pool: Pool,
-    prover: Arc<Prover>,
-    purpose: Purpose,
-    has_traces: bool,
+    pub(super) pool: Pool,
+    pub(super) prover: Arc<Prover>,
+    pub(super) purpose: Purpose,
+    pub(super) has_traces: bool,
+    pub(super) late: Arc<Late>,
 }
 
 const HEADER: Wanted = Wanted::Calls(&["eth_getBlockByNumber"]);
 
-/// A second provider is asked for the head when the first takes so many times as long as usual.
-const HEDGE_AFTER: f64 = 3.0;
-const HEDGE_MIN: Duration = Duration::from_millis(250);
-
 impl Source {
     /// Blocks of a chain from its providers.
     pub fn new(pool: Pool, prover: Arc<Prover>) -> Source {
-        Source { pool, prover, purpose: Purpose::Head, has_traces: false }
+        Source { pool, prover, purpose: Purpose::Head, has_traces: false, late: Arc::default() }
     }
 
     /// The same, with the traces of each block.
@@ -114,7 +110,10 @@ impl Source {
     /// The head of the chain, as one provider has it.
     pub async fn latest(&self) -> Result<BlockRef, RpcError> {
         let answer: Option<HeaderAnswer> = self.pool.ask(&Call::header("latest")).await?;
-        answer.map(BlockRef::from).ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))
+        let head = answer.map(BlockRef::from);
+        let head = head.ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))?;
+        self.late.saw_head(head.number);
+        Ok(head)
     }
 
     /// The highest head that any provider has, ours among equals, and who has it; who is far behind
@@ -143,6 +142,9 @@ impl Source {
         }
         let best = heads.into_iter().max_by_key(|(rank, ..)| *rank);
         let best = best.map(|(_, head, provider)| (head, provider));
+        if let Some((head, _)) = &best {
+            self.late.saw_head(head.number);
+        }
         best.ok_or_else(|| last.unwrap_or_else(|| turn.nobody()))
     }
 
@@ -160,12 +162,11 @@ impl Source {
     }
 
     /// The block of a number if it is there: the block itself is the question, its receipts follow.
-    pub async fn next(&self, number: u64) -> Result<Option<Fetched>, RpcError> {
+    pub async fn next(&self, number: u64) -> Result<Option<Fetched>, NotHad> {
         let wish = Wish { number, prover: self.prover.clone(), is_question: true };
-        match self.block_and_receipts(&wish).await {
-            Ok(fetched) => self.traced(fetched).await.map(Some),
-            Err(failed) if failed.is_answer_to(&wish) => Ok(None),
-            Err(failed) => Err(failed.error),
+        match self.ask_for(&wish).await {
+            Err(not_had) if not_had.says == Says::NotThere => Ok(None),
+            result => result.map(Some),
         }
     }
 
@@ -275,6 +276,7 @@ impl Source {
         let number = head.number.to();
         let wish = Wish { number, prover: self.prover.clone(), is_question: false };
         let fetched = fetch(endpoint, &wish, None).await.map_err(|failed| failed.error)?;
+        self.late.saw_head(number);
         if self.has_traces && can_have_traces(&fetched.block) {
             probe_traces(endpoint, self.prover.depth(), fetched).await?;
         }
@@ -320,107 +322,7 @@ impl Source {
     }
 
     /// The block of a number: wrong data is refused and asked of the next provider.
-    pub async fn block(&self, number: u64) -> Result<Fetched, RpcError> {
-        let wish = Wish { number, prover: self.prover.clone(), is_question: false };
-        let fetched = self.block_and_receipts(&wish).await.map_err(|failed| failed.error)?;
-        self.traced(fetched).await
-    }
-
-    /// A block with its traces, where they are wanted: they may come from another provider.
-    async fn traced(&self, fetched: Fetched) -> Result<Fetched, RpcError> {
-        if !self.has_traces || !can_have_traces(&fetched.block) {
-            return Ok(fetched);
-        }
-        let number = fetched.block.header.number;
-        let note = |endpoint: &Endpoint, error: &RpcError| self.note(endpoint, number, error);
-        add_traces(&self.pool, self.purpose, self.prover.depth(), fetched, &note).await
-    }
-
-    /// What one provider gave and was proved is not asked for again: the rest may come from others.
-    async fn block_and_receipts(&self, wish: &Wish) -> Result<Fetched, Failed> {
-        let purpose = if wish.is_question { Purpose::Head } else { self.purpose };
-        let mut turn = self.pool.turn(purpose, Wanted::Block);
-        let (mut known, mut last) = (None, None);
-        while let Some(place) = turn.place().await {
-            let result = match place {
-                Place::Whole(asked) => self.hedged(&mut turn, asked, wish, known.clone()).await,
-                Place::Parts(two) => self.both(two, wish).await,
-            };
-            match result {
-                Ok(fetched) => return Ok(fetched),
-                Err(failed) if failed.is_answer_to(wish) => return Err(failed),
-                Err(failed) => {
-                    turn.failed(&failed.error);
-                    // Which of two forks it is is for the next one to say.
-                    let is_moved = failed.error.cause == Cause::Moved;
-                    known = failed.known.or(known).filter(|_| !is_moved);
-                    turn.wants(if known.is_some() { Wanted::Receipts } else { Wanted::Block });
-                    last = Some(failed.error);
-                }
-            }
-        }
-        let error = last.unwrap_or_else(|| turn.nobody());
-        Err(Failed { error, known })
-    }
-
-    /// Asks one provider, and for the head a second one when the first takes long.
-    async fn hedged(
-        &self,
-        turn: &mut Turn<'_>,
-        asked: Asked,
-        wish: &Wish,
-        known: Option<Box<Body>>,
-    ) -> Result<Fetched, Failed> {
-        let hedge_after = asked.endpoint.usual_time().mul_f64(HEDGE_AFTER).max(HEDGE_MIN);
-        let mut first = std::pin::pin!(self.attempt(asked, wish, known.clone()));
-        if let Ok(result) = tokio::time::timeout(hedge_after, first.as_mut()).await {
-            return result;
-        }
-        let second = if wish.is_question { None } else { turn.hedge() };
-        let Some(second) = second else { return first.await };
-        metrics::hedged(self.pool.chain());
-        let second = std::pin::pin!(self.attempt(second, wish, known));
-        futures::future::select_ok([first, second]).await.map(|(block, _)| block)
-    }
-
-    /// Asks one provider for the block and another for its receipts.
-    async fn both(&self, two: [Asked; 2], wish: &Wish) -> Result<Fetched, Failed> {
-        let [body, receipts] = two.each_ref().map(|asked| &asked.endpoint);
-        let result = fetch_from_two(body, receipts, wish).await;
-        if let Err(Failed { error, .. }) = &result {
-            let failed = if body.name() == error.provider { body } else { receipts };
-            self.note(failed, wish.number, error);
-        }
-        result
-    }
-
-    /// Asks one provider, and remembers how that went.
-    async fn attempt(
-        &self,
-        asked: Asked,
-        wish: &Wish,
-        known: Option<Box<Body>>,
-    ) -> Result<Fetched, Failed> {
-        let result = fetch(&asked.endpoint, wish, known).await;
-        if let Err(failed) = &result
-            && !failed.is_answer_to(wish)
-        {
-            self.note(&asked.endpoint, wish.number, &failed.error);
-        }
-        result
-    }
-
-    /// Remembers a failure, and tells of lies.
-    fn note(&self, endpoint: &Endpoint, number: u64, error: &RpcError) {
-        let is_new = endpoint.failed(error);
-        if error.cause == Cause::Wrong {
-            metrics::refused(self.pool.chain(), endpoint.name());
-        }
-        if error.cause == Cause::Wrong && is_new {
-            tracing::warn!(
-                chain = %self.pool.chain(), provider = error.provider, number,
-                reason = error.reason, "refused a block"
-            );
-        }
+    pub async fn block(&self, number: u64) -> Result<Fetched, NotHad> {
+        self.ask_for(&Wish { number, prover: self.prover.clone(), is_question: false }).await
     }
 }

@@ -50,13 +50,13 @@ pub(super) async fn add_traces(
     pool: &Pool,
     purpose: Purpose,
     depth: Depth,
-    mut fetched: Fetched,
+    fetched: &mut Fetched,
     note: &(dyn Fn(&Endpoint, &RpcError) + Sync),
-) -> Result<Fetched, RpcError> {
+) -> Result<(), RpcError> {
     let mut tries = 1;
     loop {
-        let error = match once(pool, purpose, depth, &mut fetched, note).await {
-            Ok(()) => return Ok(fetched),
+        let error = match once(pool, purpose, depth, fetched, note).await {
+            Ok(()) => return Ok(()),
             Err(error) => error,
         };
         if !error.is_absence() || tries >= TRIES {

@@ -192,10 +192,7 @@ fn report(chain: &ChainNode, asked: &Asked, is_signalled: bool) -> Result<Exit, 
     ))?;
     let holes = chain.holes.list();
     for hole in &holes {
-        output::line(&format!(
-            "no provider has blocks {}..={}: {}",
-            hole.first, hole.last, hole.reason
-        ))?;
+        output::line(&format!("blocks {}..={} are a gap: {}", hole.first, hole.last, hole.reason))?;
     }
     if missing.is_empty() {
         return Ok(Exit::Success);

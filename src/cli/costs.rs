@@ -52,10 +52,10 @@ pub(super) async fn dry_run(
     let count: u64 = missing.iter().map(BlockRange::len).sum();
     // What a provider has to give traces by is learned by asking.
     if let Some(first) = missing.first().filter(|_| chain.traces) {
-        source.block(first.first).await.map_err(|error| CommandError::Provider {
-            url: error.provider.clone(),
+        source.block(first.first).await.map_err(|not_had| CommandError::Provider {
+            url: not_had.error.provider.clone(),
             what: "a block with its traces",
-            source: error,
+            source: not_had.error,
         })?;
     }
     let plan = Plan::of(source.pool(), source.wanted());

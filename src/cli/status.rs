@@ -168,7 +168,7 @@ fn text(document: &Value, is_running: bool) -> String {
         for hole in list(chain, "/holes") {
             let _infallible = writeln!(
                 out,
-                "  nobody has {}..={}: {}",
+                "  not had    {}..={}: {}",
                 number(hole, "/first"),
                 number(hole, "/last"),
                 word(hole, "/reason"),

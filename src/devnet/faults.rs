@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ReceiptFaults;
+
 /// How often each fault happens, in thousandths, and what the provider cannot do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -54,6 +56,8 @@ pub struct Faults {
     pub no_debug_trace: bool,
     /// The `finalized` and `safe` tags are not known.
     pub no_tags: bool,
+    /// What is wrong with receipts.
+    pub receipts: ReceiptFaults,
 }
 
 /// Dice that fall the same way for the same seed (splitmix64).

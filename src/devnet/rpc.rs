@@ -4,7 +4,7 @@ use alloy::primitives::{B256, U64, U256};
 use serde_json::{Value, json};
 
 use super::node::Built;
-use super::{Faults, Provider, traces};
+use super::{Faults, Provider, receipts, traces};
 
 /// Answers a body; a batch that is refused gets one error.
 pub(super) fn answer(provider: &Provider, body: &[u8]) -> String {
@@ -19,10 +19,11 @@ pub(super) fn answer(provider: &Provider, body: &[u8]) -> String {
             error(&Value::Null, -32600, &format!("batch of {} calls: at most {max}", calls.len()))
         }
         Ok(Value::Array(calls)) => {
-            let answers: Vec<String> = calls.iter().map(|call| one(provider, call)).collect();
+            let calls = calls.iter().enumerate();
+            let answers: Vec<String> = calls.map(|(at, call)| one(provider, call, at)).collect();
             format!("[{}]", answers.join(","))
         }
-        Ok(call) => one(provider, &call),
+        Ok(call) => one(provider, &call, 0),
         Err(problem) => error(&Value::Null, -32700, &format!("parse error: {problem}")),
     }
 }
@@ -38,13 +39,14 @@ fn result(id: &Value, text: &str) -> String {
 /// What a method gives: JSON text, or an error.
 type Given = Result<String, (i64, String)>;
 
-fn one(provider: &Provider, call: &Value) -> String {
+/// The answer to one call; `at` is its place in a batch.
+fn one(provider: &Provider, call: &Value, at: usize) -> String {
     let id = call.get("id").cloned().unwrap_or(Value::Null);
     let method = call.get("method").and_then(Value::as_str).unwrap_or_default();
     let params = call.get("params").and_then(Value::as_array).cloned().unwrap_or_default();
     let given = match method {
         name if name.starts_with("devnet_") => steer(provider, name, &params),
-        name => read(provider, name, &params),
+        name => read(provider, name, &params, at),
     };
     match given {
         Ok(text) => result(&id, &text),
@@ -64,7 +66,7 @@ fn quantity(number: u64) -> String {
     format!("\"{number:#x}\"")
 }
 
-fn read(provider: &Provider, method: &str, params: &[Value]) -> Given {
+fn read(provider: &Provider, method: &str, params: &[Value], at: usize) -> Given {
     let first = params.first();
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     match method {
@@ -86,8 +88,12 @@ fn read(provider: &Provider, method: &str, params: &[Value]) -> Given {
         }
         "eth_getBlockReceipts" if provider.faults().no_block_receipts => Err(missing(method)),
         "eth_getBlockReceipts" => {
-            let block = find(provider, &text(first).ok_or_else(|| invalid("no block"))?)?;
-            Ok(block.map_or_else(null, |block| receipts_text(provider, &block)))
+            let parameter = first.ok_or_else(|| invalid("no block"))?;
+            let name = parameter.get("blockHash").unwrap_or(parameter);
+            let block = find(provider, &text(Some(name)).ok_or_else(|| invalid("no block"))?)?;
+            let Some(block) = block else { return Ok(null()) };
+            let bad = receipts::bad_list(provider, &block, parameter, at);
+            bad.unwrap_or_else(|| Ok(receipts_text(provider, &block)))
         }
         "trace_block" if provider.faults().no_trace_block => Err(missing(method)),
         "debug_traceBlockByNumber" if provider.faults().no_debug_trace => Err(missing(method)),
@@ -99,6 +105,12 @@ fn read(provider: &Provider, method: &str, params: &[Value]) -> Given {
         "eth_getTransactionReceipt" | "eth_getTransactionByHash" => {
             let hash: Option<B256> = text(first).and_then(|text| text.parse().ok());
             let found = provider.chain.transaction(hash.ok_or_else(|| invalid("no hash"))?);
+            let single = found.as_ref().filter(|_| method == "eth_getTransactionReceipt");
+            if let Some((block, position)) = single
+                && let Some(bad) = receipts::bad_single(provider, block, *position, at)
+            {
+                return bad;
+            }
             let value = found.and_then(|(block, at)| {
                 let list = match method {
                     "eth_getTransactionByHash" => &block.transactions,

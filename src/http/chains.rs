@@ -40,7 +40,8 @@ pub struct ChainView {
     pub sealed_blocks: u64,
     /// What lies between the configured start, or the lowest block, and the head and is missing.
     pub gaps: Vec<BlockRange>,
-    /// What of it no provider has; it is asked for again every ten minutes.
+    /// What of it no provider has, which is asked for again every ten minutes, or gives as it is,
+    /// which is asked for again every minute.
     pub holes: Vec<Hole>,
     /// Why history waits, if it does.
     pub history_problem: Option<String>,

@@ -6,6 +6,15 @@ use alloy_primitives::B256;
 
 use super::{DEBUG_TRACE_BLOCK, TRACE_BLOCK};
 
+/// How a block's hash is written as a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashForm {
+    /// `"0x.."`.
+    Text,
+    /// `{"blockHash": "0x.."}`.
+    Object,
+}
+
 /// One JSON-RPC call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -33,6 +42,16 @@ impl Call {
     /// `eth_getBlockReceipts`.
     pub fn block_receipts(number: u64) -> Call {
         Call { method: "eth_getBlockReceipts", params: format!("[\"{number:#x}\"]") }
+    }
+
+    /// `eth_getBlockReceipts` by the block's hash: some nodes take nothing else, in one of two forms
+    /// (EIP-1898 is the object).
+    pub fn block_receipts_by_hash(hash: B256, form: HashForm) -> Call {
+        let params = match form {
+            HashForm::Text => format!("[\"{hash}\"]"),
+            HashForm::Object => format!("[{{\"blockHash\":\"{hash}\"}}]"),
+        };
+        Call { method: "eth_getBlockReceipts", params }
     }
 
     /// `eth_getTransactionReceipt`.

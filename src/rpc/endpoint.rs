@@ -42,7 +42,7 @@ pub struct Endpoint {
     client: Client,
     answer_bytes_max: usize,
     health: Mutex<Health>,
-    can: Arc<Capabilities>,
+    pub(super) can: Arc<Capabilities>,
     requests: AtomicU64,
     /// Blocks that its head was behind ours when it was asked last.
     behind: AtomicU64,
@@ -307,6 +307,17 @@ impl Endpoint {
         RpcError { provider: self.name.clone(), method, cause, reason }
     }
 
+    /// Remembers a failure that is of one block only: it is asked for everything else as before.
+    /// Whether it is another than the last.
+    pub fn failed_once(&self, error: &RpcError) -> bool {
+        let text = error.to_string();
+        metrics::rpc_failure(&self.name, error.method, error.cause.as_str());
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = last.as_ref() != Some(&text);
+        *last = Some(text);
+        is_new
+    }
+
     /// Remembers a failure, so that others are asked first for a while; whether it is another
     /// than the last.
     pub fn failed(&self, error: &RpcError) -> bool {
@@ -323,12 +334,7 @@ impl Endpoint {
         if error.cause == Cause::Refused {
             self.key.refused();
         }
-        let text = error.to_string();
-        metrics::rpc_failure(&self.name, error.method, error.cause.as_str());
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = last.as_ref() != Some(&text);
-        *last = Some(text);
-        is_new
+        self.failed_once(error)
     }
 
     /// Sends a body that holds `calls` and gives back the answer's bytes.

@@ -13,7 +13,8 @@ mod router;
 mod subscribe;
 mod wanted;
 
-pub use call::Call;
+pub use call::{Call, HashForm};
+pub use capabilities::ReceiptsBy;
 pub use config::{Limits, ProviderConfig};
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use envelope::{BatchReply, Reply, parse_batch, parse_single};

@@ -52,3 +52,5 @@ mod schedules;
 mod sinks;
 #[cfg(test)]
 mod traces;
+#[cfg(test)]
+mod ways_round;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use headwater::devnet::{DevnetConfig, Faults};
+use headwater::devnet::{DevnetConfig, Faults, ReceiptFaults, SingleFault};
 
 use crate::harness::{Appliance, Chain, config, program, until};
 
@@ -49,7 +49,12 @@ async fn a_liar_alone_is_never_believed() {
     for fault in [
         Faults { wrong_root: 1_000, ..Faults::default() },
         Faults { wrong_parent: 1_000, ..Faults::default() },
-        Faults { missing_receipts: 1_000, ..Faults::default() },
+        Faults {
+            // Neither the list nor single receipts.
+            missing_receipts: 1_000,
+            receipts: ReceiptFaults { single: SingleFault::Null, ..ReceiptFaults::default() },
+            ..Faults::default()
+        },
     ] {
         let head = chain.node.head();
         liar.set_faults(fault);
