@@ -87,7 +87,9 @@ impl Backfill {
         self.progress.total.store(missing.iter().map(BlockRange::len).sum(), Ordering::Relaxed);
         loop {
             let missing = self.missing(&failing.given_up);
+            self.holes.trim(&self.chain.with_state(ChainState::captured));
             if missing.is_empty() {
+                self.status.goes_on();
                 return Ok(());
             }
             let pass = async {
