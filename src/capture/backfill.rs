@@ -79,8 +79,8 @@ impl Backfill {
         self.ranges.iter().flat_map(|range| known.missing(*range)).collect()
     }
 
-    /// Fetches until nothing is missing but what cannot be had, or until shutdown; errors pause, and
-    /// only one after which the process must end is returned.
+    /// Fetches until nothing is missing but what cannot be had, or until shutdown; errors pause,
+    /// and only one after which the process must end is returned.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), CaptureError> {
         let mut failing = Failing::default();
         let missing = self.missing(&failing.given_up);
