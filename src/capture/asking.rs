@@ -59,14 +59,21 @@ impl Source {
             self.late.forget(number);
             return Ok(fetched);
         };
-        // Traces of another fork: the block is asked for anew.
+        let mut waited = Duration::MAX;
         if error.cause == Cause::Moved {
+            // Traces of another fork: the block is asked for anew.
             self.late.forget(number);
         } else {
             let is_history = self.purpose == Purpose::History;
-            self.late.keep(number, What::Untraced(fetched), is_history);
+            waited = self.late.keep(number, What::Untraced(fetched), is_history);
         }
-        let says = if speaks_of_block(&error.cause) { Says::OfBlock } else { Says::OfProviders };
+        let may_be_late = self.purpose == Purpose::Head && self.late.is_fresh(number);
+        let is_late = may_be_late && error.is_absence() && waited < patience(true);
+        let says = match error.cause {
+            _ if is_late => Says::NotYet,
+            ref cause if speaks_of_block(cause) => Says::OfBlock,
+            _ => Says::OfProviders,
+        };
         Err(NotHad { number, error, says, has_body: true })
     }
 

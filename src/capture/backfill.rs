@@ -79,15 +79,17 @@ impl Backfill {
         self.ranges.iter().flat_map(|range| known.missing(*range)).collect()
     }
 
-    /// Fetches until nothing is missing but what cannot be had, or until shutdown; errors pause, and
-    /// only one after which the process must end is returned.
+    /// Fetches until nothing is missing but what cannot be had, or until shutdown; errors pause,
+    /// and only one after which the process must end is returned.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), CaptureError> {
         let mut failing = Failing::default();
         let missing = self.missing(&failing.given_up);
         self.progress.total.store(missing.iter().map(BlockRange::len).sum(), Ordering::Relaxed);
         loop {
             let missing = self.missing(&failing.given_up);
+            self.holes.trim(&self.chain.with_state(ChainState::captured));
             if missing.is_empty() {
+                self.status.goes_on();
                 return Ok(());
             }
             let pass = async {

@@ -40,7 +40,8 @@ impl Holes {
     /// The blocks of a range cannot be had. `is_absence`: nobody has them, and more than a moment
     /// passes until somebody may. One that goes on from the last with a like reason is one with it.
     pub(super) fn add(&self, range: BlockRange, reason: String, is_absence: bool) {
-        let until = clock::now() + if is_absence { AGAIN_AFTER } else { MENDED_AFTER };
+        let now = clock::now();
+        let until = now + if is_absence { AGAIN_AFTER } else { MENDED_AFTER };
         self.with(|holes| {
             let joined = holes.iter_mut().find(|(hole, _)| {
                 hole.last.checked_add(1) == Some(range.first) && is_like(hole, range, &reason)
@@ -50,7 +51,9 @@ impl Holes {
                 *again = until;
                 return;
             }
-            holes.retain(|(hole, _)| hole.first != range.first || hole.last > range.last);
+            // What was asked for again is known anew.
+            let is_over = |hole: &Hole| hole.first <= range.last && range.first <= hole.last;
+            holes.retain(|(hole, again)| *again > now || !is_over(hole));
             if holes.len() >= HOLES_MAX {
                 holes.remove(0);
             }
@@ -59,13 +62,28 @@ impl Holes {
         });
     }
 
+    /// What is captured is no hole any more.
+    pub(super) fn trim(&self, captured: &BlockRanges) {
+        self.with(|holes| {
+            holes.retain_mut(|(hole, _)| {
+                let all = BlockRange { first: hole.first, last: hole.last };
+                let missing = captured.missing(all);
+                let ends = missing.first().zip(missing.last());
+                let ends = ends.map(|(lowest, highest)| (lowest.first, highest.last));
+                ends.is_some_and(|ends| {
+                    (hole.first, hole.last) = ends;
+                    true
+                })
+            });
+        });
+    }
+
     /// The numbers that are not asked for at the moment.
     pub fn numbers(&self) -> BlockRanges {
         let now = clock::now();
         self.with(|holes| {
-            holes.retain(|(_, until)| *until > now);
             let mut numbers = BlockRanges::default();
-            for (hole, _) in holes.iter() {
+            for (hole, _) in holes.iter().filter(|(_, until)| *until > now) {
                 numbers.insert(BlockRange { first: hole.first, last: hole.last });
             }
             numbers
@@ -103,5 +121,10 @@ mod tests {
         let list: Vec<_> = holes.list().iter().map(|hole| (hole.first, hole.last)).collect();
         assert_eq!(list, [(7, 8), (9, 9), (20, 20)]);
         assert_eq!(holes.numbers().count(), 4);
+        let mut captured = BlockRanges::default();
+        captured.insert(BlockRange { first: 8, last: 9 });
+        holes.trim(&captured);
+        let list: Vec<_> = holes.list().iter().map(|hole| (hole.first, hole.last)).collect();
+        assert_eq!(list, [(7, 7), (20, 20)]);
     }
 }

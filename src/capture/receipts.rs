@@ -113,7 +113,11 @@ impl std::fmt::Display for Tried {
             }
         }
         for (at, (name, what, ways)) in groups.iter().enumerate() {
-            let start = if at == 0 { "receipts " } else { "; " };
+            let start = match at {
+                0 if what.starts_with("receipt") => "",
+                0 => "receipts ",
+                _ => "; ",
+            };
             write!(f, "{start}{what} from {name} ({ways})")?;
         }
         Ok(())

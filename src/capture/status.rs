@@ -41,7 +41,7 @@ impl NotHad {
     /// Why, without the block.
     pub fn reason(&self) -> String {
         // What is said of receipts names who said it.
-        if self.has_body && self.error.reason.starts_with("receipts ") {
+        if self.has_body && self.error.method.contains("Receipt") {
             return self.error.reason.clone();
         }
         self.error.to_string()
@@ -375,5 +375,47 @@ impl ChainStatus {
                 (None, false) => Some("no provider has answered yet".to_owned()),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn null(number: u64, says: Says) -> NotHad {
+        let (provider, reason) = ("p".to_owned(), "receipts null from p (by number)".to_owned());
+        let method = "eth_getBlockReceipts";
+        let error = RpcError { provider, method, cause: Cause::BlockMissing, reason };
+        NotHad { number, error, says, has_body: true }
+    }
+
+    #[test]
+    fn a_chain_is_ready_while_the_next_block_is_only_late_and_not_for_ever() {
+        let status = ChainStatus::default();
+        let patience = Duration::from_mins(1);
+        status.has(Some(6));
+        status.saw_head(7);
+        assert_eq!(status.unready(patience), None);
+        status.stuck(&null(7, Says::NotYet), clock::now());
+        assert_eq!(status.unready(patience), None, "it is late");
+        let wrong = NotHad {
+            error: RpcError { cause: Cause::Wrong, ..null(7, Says::OfBlock).error },
+            ..null(7, Says::OfBlock)
+        };
+        assert!(status.stuck(&wrong, clock::now()), "that is to be told");
+        assert!(!status.stuck(&wrong, clock::now()), "once");
+        let reason = status.unready(patience).unwrap();
+        assert!(reason.starts_with("block 7 since 0 s: receipts null from p"), "{reason}");
+        status.has(Some(7));
+        assert_eq!(status.unready(patience), None);
+        assert!(status.goes_on(), "it had waited");
+        assert!(!status.goes_on());
+    }
+
+    #[test]
+    fn a_reorg_below_what_was_final_names_the_setting_that_avoids_it() {
+        let known = BlockRef { number: 36, hash: [7; 32].into() };
+        let error = CaptureError::PastFinality { number: 37, known };
+        assert!(error.to_string().contains("`confirmations = 64`"), "{error}");
     }
 }

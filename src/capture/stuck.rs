@@ -170,7 +170,8 @@ impl Follower {
         let mut stuck = known.unwrap_or_else(|| Stuck::new(number));
         stuck.failed(not_had.says, clock::now());
         if self.status.stuck(not_had, stuck.again_at) {
-            tracing::warn!(chain = %self.config.name, error = %not_had, "capture waits for a block");
+            let chain = &self.config.name;
+            tracing::warn!(%chain, error = %not_had, "capture waits for a block");
         }
         memory.stuck = Some(stuck);
     }

@@ -44,8 +44,8 @@ impl Call {
         Call { method: "eth_getBlockReceipts", params: format!("[\"{number:#x}\"]") }
     }
 
-    /// `eth_getBlockReceipts` by the block's hash: some nodes take nothing else, in one of two forms
-    /// (EIP-1898 is the object).
+    /// `eth_getBlockReceipts` by the block's hash: some nodes take nothing else, in one of two
+    /// forms (EIP-1898 is the object).
     pub fn block_receipts_by_hash(hash: B256, form: HashForm) -> Call {
         let params = match form {
             HashForm::Text => format!("[\"{hash}\"]"),
