@@ -5,16 +5,19 @@ mod branches;
 mod chain;
 mod date;
 mod event;
+mod exact;
 mod header;
 pub mod json;
 mod object;
 mod origin;
 mod ranges;
 mod receipt;
+mod scalar;
 mod trace;
 mod trace_json;
 mod trace_text;
 mod transaction;
+mod transaction_lists;
 mod verified;
 mod withdrawal;
 
@@ -38,5 +41,7 @@ pub use transaction::{
 pub use verified::Verified;
 pub use withdrawal::{Withdrawal, WithdrawalKey, WithdrawalLinks};
 
+#[cfg(test)]
+mod odd_tests;
 #[cfg(test)]
 mod trace_tests;
