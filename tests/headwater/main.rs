@@ -11,6 +11,8 @@ mod commands;
 #[cfg(test)]
 mod data;
 #[cfg(test)]
+mod envelopes;
+#[cfg(test)]
 mod exporters;
 #[cfg(test)]
 mod facade;
