@@ -314,8 +314,7 @@ async fn values_of_any_form_are_proved_and_given_back_as_they_came() {
             if ["size", "totalDifficulty", "uncles"].contains(&key) {
                 *value = json!(true);
             }
-            if ["effectiveGasPrice", "blobGasPrice", "blobGasUsed", "blockTimestamp"].contains(&key)
-            {
+            if ["effectiveGasPrice", "blobGasPrice", "blockTimestamp"].contains(&key) {
                 *value = json!({ "unit": "wei", "value": [1, 0.5] });
             }
             if key == "removed" {
@@ -367,7 +366,16 @@ async fn values_of_any_form_are_proved_and_given_back_as_they_came() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_malformed_is_named_by_call_and_field() {
     type Fault = (&'static str, &'static str, fn(&str, &mut Value));
-    let faults: [Fault; 6] = [
+    let faults: [Fault; 7] = [
+        (
+            "eth_getBlockByNumber",
+            "transactions[2].accessList: [0]: `address` is",
+            |method, result| {
+                if method == "eth_getBlockByNumber" {
+                    result["transactions"][2]["accessList"] = json!([{}]);
+                }
+            },
+        ),
         ("eth_getBlockByNumber", "transactions[1].nonce: ", |method, result| {
             if method == "eth_getBlockByNumber" {
                 result["transactions"][1]["nonce"] = json!({});
@@ -393,7 +401,7 @@ async fn what_is_malformed_is_named_by_call_and_field() {
                 result[3]["gasUsed"] = json!("many");
             }
         }),
-        ("eth_getBlockReceipts", "[2].logs: `logs` is null", |method, result| {
+        ("eth_getBlockReceipts", "[2].logs: invalid type: null", |method, result| {
             if method == "eth_getBlockReceipts" {
                 result[2]["logs"] = Value::Null;
             }
@@ -520,6 +528,8 @@ async fn what_is_no_answer_is_told_in_the_provider_s_words_and_ends_commands() {
                 provider.url.as_ref(),
                 "--data-dir".as_ref(),
                 data.as_os_str(),
+                "--listen".as_ref(),
+                "127.0.0.1:0".as_ref(),
             ],
         ];
         for command in commands {

@@ -171,31 +171,53 @@ impl JsonField for Vec<B256> {
     }
 }
 
+/// Reads a value from its text, so that an error is that of its key; `None` for `null`.
+pub(super) struct RawSeed<F>(pub(super) F);
+
+impl<'de, T, F> DeserializeSeed<'de> for RawSeed<F>
+where
+    F: FnOnce(&'de RawValue) -> serde_json::Result<T>,
+{
+    type Value = Option<T>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<T>, D::Error> {
+        let raw = Option::<&RawValue>::deserialize(from)?;
+        raw.map(self.0).transpose().map_err(de::Error::custom)
+    }
+}
+
 /// A list of hashes from its text.
-fn hashes<E: de::Error>(raw: &RawValue) -> Result<(Vec<B256>, Odd), E> {
-    let texts: Vec<Cow<'_, str>> = serde_json::from_str(raw.get()).map_err(E::custom)?;
+fn hashes(raw: &RawValue) -> serde_json::Result<(Vec<B256>, Odd)> {
+    let texts: Vec<Cow<'_, str>> = serde_json::from_str(raw.get())?;
     let mut list = Vec::with_capacity(texts.len());
     let mut canonical = true;
     for (place, text) in texts.iter().enumerate() {
-        let (hash, plain) = B256::from_text(text)
-            .ok_or_else(|| E::custom(format_args!("[{place}]: {text:?} is no hash")))?;
+        let no_hash = || de::Error::custom(format_args!("[{place}]: {text:?} is no hash"));
+        let (hash, plain) = B256::from_text(text).ok_or_else(no_hash)?;
         list.push(hash);
         canonical &= plain;
     }
     Ok((list, original(raw, canonical)?))
 }
 
+/// What a list is, where it is not `null`.
+pub(super) fn some_or_null<T>(read: Option<(T, Odd)>) -> (Option<T>, Odd) {
+    match read {
+        Some((list, odd)) => (Some(list), odd),
+        None => (None, None),
+    }
+}
+
 impl JsonField for Option<Vec<B256>> {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let Some(raw) = map.next_value::<Option<&RawValue>>()? else { return Ok((None, None)) };
-        hashes(raw).map(|(list, odd)| (Some(list), odd))
+        map.next_value_seed(RawSeed(hashes)).map(some_or_null)
     }
     fn read_told<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let Some(raw) = map.next_value::<Option<&RawValue>>()? else { return Ok((None, None)) };
-        match hashes::<A::Error>(raw) {
+        let told = |raw: &'de RawValue| match hashes(raw) {
             Ok((list, odd)) => Ok((Some(list), odd)),
             Err(_) => Ok((None, original(raw, false)?)),
-        }
+        };
+        let read = map.next_value_seed(RawSeed(told))?;
+        Ok(read.unwrap_or_default())
     }
     fn write(&self, out: &mut String) {
         write_list(self.as_deref().unwrap_or_default(), out, JsonField::write);

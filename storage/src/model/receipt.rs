@@ -1,7 +1,7 @@
 //! A transaction's receipt and its logs.
 
 use alloy_primitives::{Address, B256, Bytes};
-use serde::de::{self, MapAccess};
+use serde::de::MapAccess;
 
 use super::json::{JsonField, Odd, Topics, write_list};
 use super::object::{Linked, Object, json_object};
@@ -122,8 +122,7 @@ impl Eq for Logs {}
 
 impl JsonField for Logs {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let read: Option<Vec<Linked<Log>>> = map.next_value()?;
-        let read = read.ok_or_else(|| de::Error::custom("`logs` is null"))?;
+        let read: Vec<Linked<Log>> = map.next_value()?;
         let (list, claimed) = read.into_iter().map(|log| (log.value, log.links)).unzip();
         Ok((Logs { list, claimed }, None))
     }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::exact::exact_value;
-use super::json::{JsonField, Odd, Scalar, original, write_list};
+use super::json::{JsonField, Odd, RawSeed, Scalar, original, some_or_null, write_list};
 use super::{AccessListItem, Authorization, B256};
 
 #[derive(serde::Deserialize)]
@@ -82,38 +82,38 @@ fn read<T: Scalar>(value: &Value) -> Option<T> {
 }
 
 /// Reads a list whose form is unusual, by its items, and keeps its original.
-fn unusual<T, E: de::Error>(
+fn unusual<T>(
     raw: &RawValue,
-    item: impl Fn(&Item<'_>) -> Result<T, E>,
-) -> Result<(Option<Vec<T>>, Odd), E> {
-    let list: Vec<Map<String, Value>> = serde_json::from_str(raw.get()).map_err(E::custom)?;
+    item: impl Fn(&Item<'_>) -> serde_json::Result<T>,
+) -> serde_json::Result<(Vec<T>, Odd)> {
+    let list: Vec<Map<String, Value>> = serde_json::from_str(raw.get())?;
     let read = |(place, map): (usize, &Map<String, Value>)| {
-        item(&Item(map)).map_err(|error| E::custom(format_args!("[{place}]: {error}")))
+        item(&Item(map)).map_err(|error| de::Error::custom(format_args!("[{place}]: {error}")))
     };
-    let read = list.iter().enumerate().map(read).collect::<Result<_, E>>()?;
-    Ok((Some(read), Some(exact_value(raw.get())?)))
+    let read = list.iter().enumerate().map(read).collect::<serde_json::Result<_>>()?;
+    Ok((read, Some(exact_value(raw.get())?)))
+}
+
+fn access_list(raw: &RawValue) -> serde_json::Result<(Vec<AccessListItem>, Odd)> {
+    let Ok(texts) = serde_json::from_str::<Vec<AccessListText<'_>>>(raw.get()) else {
+        return unusual(raw, |item| {
+            let (address, storage_keys) = (item.scalar(&["address"])?, item.storage_keys()?);
+            Ok(AccessListItem { address, storage_keys })
+        });
+    };
+    let mut canonical = true;
+    let mut list = Vec::with_capacity(texts.len());
+    for text in texts {
+        let keys = text.storage_keys.iter().map(|key| scalar(key, &mut canonical));
+        let storage_keys = keys.collect::<Result<_, serde_json::Error>>()?;
+        list.push(AccessListItem { address: scalar(text.address, &mut canonical)?, storage_keys });
+    }
+    Ok((list, original(raw, canonical)?))
 }
 
 impl JsonField for Option<Vec<AccessListItem>> {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let Some(raw) = map.next_value::<Option<&RawValue>>()? else { return Ok((None, None)) };
-        let Ok(texts) = serde_json::from_str::<Vec<AccessListText<'_>>>(raw.get()) else {
-            return unusual(raw, |item| {
-                let (address, storage_keys) = (item.scalar(&["address"])?, item.storage_keys()?);
-                Ok(AccessListItem { address, storage_keys })
-            });
-        };
-        let mut canonical = true;
-        let mut list = Vec::with_capacity(texts.len());
-        for text in texts {
-            let keys = text.storage_keys.iter().map(|key| scalar(key, &mut canonical));
-            let storage_keys = keys.collect::<Result<_, A::Error>>()?;
-            list.push(AccessListItem {
-                address: scalar(text.address, &mut canonical)?,
-                storage_keys,
-            });
-        }
-        Ok((Some(list), original(raw, canonical)?))
+        map.next_value_seed(RawSeed(access_list)).map(some_or_null)
     }
 
     fn write(&self, out: &mut String) {
@@ -127,40 +127,42 @@ impl JsonField for Option<Vec<AccessListItem>> {
     }
 }
 
+fn authorizations(raw: &RawValue) -> serde_json::Result<(Vec<Authorization>, Odd)> {
+    let Ok(texts) = serde_json::from_str::<Vec<AuthorizationText<'_>>>(raw.get()) else {
+        return unusual(raw, |item| {
+            Ok(Authorization {
+                chain_id: item.scalar(&["chainId"])?,
+                address: item.scalar(&["address"])?,
+                nonce: item.scalar(&["nonce"])?,
+                y_parity: item.scalar(&["yParity", "v"])?,
+                r: item.scalar(&["r"])?,
+                s: item.scalar(&["s"])?,
+            })
+        });
+    };
+    let mut canonical = true;
+    let mut list = Vec::with_capacity(texts.len());
+    for text in texts {
+        list.push(Authorization {
+            chain_id: scalar(text.chain_id, &mut canonical)?,
+            address: scalar(text.address, &mut canonical)?,
+            nonce: scalar(text.nonce, &mut canonical)?,
+            y_parity: scalar(text.y_parity, &mut canonical)?,
+            r: scalar(text.r, &mut canonical)?,
+            s: scalar(text.s, &mut canonical)?,
+        });
+    }
+    // Providers differ in extra keys here: whatever does not come back the same is kept.
+    let value = Some(list);
+    let mut again = String::new();
+    value.write(&mut again);
+    let same = super::json::parse_value(&again).ok() == super::json::parse_value(raw.get()).ok();
+    Ok((value.unwrap_or_default(), original(raw, canonical && same)?))
+}
+
 impl JsonField for Option<Vec<Authorization>> {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let Some(raw) = map.next_value::<Option<&RawValue>>()? else { return Ok((None, None)) };
-        let Ok(texts) = serde_json::from_str::<Vec<AuthorizationText<'_>>>(raw.get()) else {
-            return unusual(raw, |item| {
-                Ok(Authorization {
-                    chain_id: item.scalar(&["chainId"])?,
-                    address: item.scalar(&["address"])?,
-                    nonce: item.scalar(&["nonce"])?,
-                    y_parity: item.scalar(&["yParity", "v"])?,
-                    r: item.scalar(&["r"])?,
-                    s: item.scalar(&["s"])?,
-                })
-            });
-        };
-        let mut canonical = true;
-        let mut list = Vec::with_capacity(texts.len());
-        for text in texts {
-            list.push(Authorization {
-                chain_id: scalar(text.chain_id, &mut canonical)?,
-                address: scalar(text.address, &mut canonical)?,
-                nonce: scalar(text.nonce, &mut canonical)?,
-                y_parity: scalar(text.y_parity, &mut canonical)?,
-                r: scalar(text.r, &mut canonical)?,
-                s: scalar(text.s, &mut canonical)?,
-            });
-        }
-        // Providers differ in extra keys here: whatever does not come back the same is kept.
-        let value = Some(list);
-        let mut again = String::new();
-        value.write(&mut again);
-        let same =
-            super::json::parse_value(&again).ok() == super::json::parse_value(raw.get()).ok();
-        Ok((value, original(raw, canonical && same)?))
+        map.next_value_seed(RawSeed(authorizations)).map(some_or_null)
     }
 
     fn write(&self, out: &mut String) {
