@@ -126,7 +126,7 @@ mod rules {
         ("hdfs_native::", &["exporters/src/hdfs/"]),
         ("fjall::", &["storage/src/index/"]),
         ("redb::", &["storage/src/ledger/"]),
-        ("zstd::", &["storage/src/wal/"]),
+        ("zstd::", &["storage/src/wal/", "src/rpc/answer/encoding.rs"]),
         ("parquet::arrow", &["storage/src/parquet/", "storage/benches/encodings.rs"]),
         ("datafusion::", &["src/query/"]),
         ("governor::", &["src/rpc/"]),

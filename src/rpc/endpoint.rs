@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use headwater_storage::model::ChainName;
 use headwater_storage::store::error_text;
 use reqwest::Client;
@@ -14,13 +14,12 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::clock;
 use crate::telemetry::metrics;
 
+use super::answer::{REASON_CHARS_MAX, excerpt};
 use super::capabilities::Capabilities;
-use super::envelope::BatchReply;
-use super::error::{ErrorObject, classify, classify_answer};
 use super::key::{Key, MeterStatus, Outcome, SpendError};
 use super::router::{Facts, Health};
 use super::subscribe::Announcer;
-use super::{Call, Cause, ProviderConfig, Reply, RpcError, Wanted};
+use super::{Call, Cause, ProviderConfig, RpcError, Wanted, parse_single};
 
 /// How long a key rests at most whose provider calls it spent while we do not.
 const SPENT_LOOK: Duration = Duration::from_hours(1);
@@ -46,7 +45,7 @@ pub struct Endpoint {
     requests: AtomicU64,
     /// Blocks that its head was behind ours when it was asked last.
     behind: AtomicU64,
-    last_error: Mutex<Option<String>>,
+    last_error: Mutex<Option<(Instant, String)>>,
     mended: Mutex<BTreeSet<&'static str>>,
     doubted_until: Mutex<Option<Instant>>,
 }
@@ -291,20 +290,44 @@ impl Endpoint {
             blocks_behind: self.behind.load(Ordering::Relaxed),
             is_resting: health.is_resting(clock::now()),
             latency_ms: (health.latency_secs * 1_000.0) as u64,
-            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_error: self.last_failure().map(|(_, error)| error),
             mended_fields: self.mended().iter().copied().collect(),
         }
     }
 
-    /// A failure of this endpoint; text that repeats the key is cleaned (INV-9).
+    /// A failure of this endpoint; text that repeats the key is cleaned (INV-9), and bounded.
     pub fn error(&self, method: &'static str, cause: Cause, reason: &str) -> RpcError {
-        let mut reason = reason.to_owned();
+        let reason = excerpt(&self.redacted(reason), REASON_CHARS_MAX);
+        RpcError { provider: self.name.clone(), method, cause, reason }
+    }
+
+    /// A text without the key and the URL (INV-9).
+    pub(super) fn redacted(&self, text: &str) -> String {
+        let mut text = text.to_owned();
         // An empty key would be found between all letters.
         if let Some(key) = self.key.secret().filter(|key| !key.expose_secret().is_empty()) {
-            reason = reason.replace(key.expose_secret(), "***");
+            text = text.replace(key.expose_secret(), "***");
         }
-        reason = reason.replace(self.with_key(&self.url).expose_secret(), "<url>");
-        RpcError { provider: self.name.clone(), method, cause, reason }
+        text.replace(self.full_url().expose_secret(), "<url>")
+    }
+
+    /// Where it is asked, with the key.
+    pub(super) fn full_url(&self) -> SecretString {
+        self.with_key(&self.url)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Bytes that one answer may have.
+    pub(super) fn answer_bytes_max(&self) -> usize {
+        self.answer_bytes_max
+    }
+
+    /// The last failure, and when it was.
+    pub(super) fn last_failure(&self) -> Option<(Instant, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Remembers a failure that is of one block only: it is asked for everything else as before.
@@ -313,8 +336,8 @@ impl Endpoint {
         let text = error.to_string();
         metrics::rpc_failure(&self.name, error.method, error.cause.as_str());
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = last.as_ref() != Some(&text);
-        *last = Some(text);
+        let is_new = last.as_ref().is_none_or(|(_, last)| *last != text);
+        *last = Some((clock::now(), text));
         is_new
     }
 
@@ -345,7 +368,7 @@ impl Endpoint {
         for call in calls {
             metrics::rpc_request(&self.name, call.method);
         }
-        let result = self.send(calls, body, spent).await;
+        let result = self.exchange(calls, body, spent).await;
         let outcome = match &result {
             Ok(_) => {
                 let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
@@ -376,55 +399,13 @@ impl Endpoint {
         })
     }
 
-    async fn send(&self, calls: &[Call], body: String, spent: u64) -> Result<Bytes, RpcError> {
-        let method = calls.first().map_or("none", |call| call.method);
-        let unavailable = |error: reqwest::Error| {
-            let reason = error_text(&error.without_url());
-            self.error(method, Cause::Unavailable, &reason)
-        };
-        let mut response = self
-            .client
-            .post(self.with_key(&self.url).expose_secret())
-            .header("content-type", "application/json")
-            .body(body)
-            .send()
-            .await
-            .map_err(unavailable)?;
-        let status = response.status();
-        let after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?)));
-        self.key.refund(status.as_u16(), spent);
-        let most = self.answer_bytes_max;
-        let due = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut bytes = BytesMut::with_capacity(due.unwrap_or(0).min(most));
-        while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
-            if bytes.len() + chunk.len() > most {
-                let reason = format!("an answer of more than answer_bytes_max = {most} bytes");
-                return Err(self.error(method, Cause::TooBig, &reason));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        let bytes = bytes.freeze();
-        if status.is_success() {
-            return Ok(bytes);
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        if let Some(cause) = classify_answer(status.as_u16(), after, &text) {
-            let start: String = text.chars().take(200).collect();
-            return Err(self.error(method, cause, &format!("HTTP {status}: {start}")));
-        }
-        Ok(bytes)
-    }
-
     /// Makes one call.
     pub async fn single<T>(&self, call: &Call) -> Result<Option<T>, RpcError>
     where
         T: serde::de::DeserializeOwned,
     {
         let body = self.single_raw(call).await?;
-        let reply = super::parse_single(self.text(call.method, &body)?);
+        let reply = parse_single(self.text(call.method, &body)?);
         self.take(call.method, reply.map_err(|error| self.malformed(call.method, &error))?)
     }
 
@@ -436,71 +417,5 @@ impl Endpoint {
     /// Makes calls in one HTTP request and gives back the answer's bytes.
     pub async fn batch_raw(&self, calls: &[Call]) -> Result<Bytes, RpcError> {
         self.post(calls, Call::batch_body(calls)).await
-    }
-
-    /// The answer as text.
-    pub fn text<'a>(&self, method: &'static str, body: &'a Bytes) -> Result<&'a str, RpcError> {
-        let text = std::str::from_utf8(body);
-        text.map_err(|error| self.error(method, Cause::Malformed, &error.to_string()))
-    }
-
-    /// The error for an answer that is not of the expected shape.
-    pub fn malformed(&self, method: &'static str, error: &serde_json::Error) -> RpcError {
-        self.error(method, Cause::Malformed, &error.to_string())
-    }
-
-    /// What an answer holds.
-    pub fn take<T>(&self, method: &'static str, reply: Reply<T>) -> Result<Option<T>, RpcError> {
-        match reply.error {
-            Some(error) => Err(self.refused(method, &error)),
-            None => Ok(reply.result),
-        }
-    }
-
-    fn refused(&self, method: &'static str, error: &ErrorObject) -> RpcError {
-        let reason = format!("{} ({})", error.message, error.code);
-        self.error(method, classify(error), &reason)
-    }
-
-    /// Answers of a batch by the positions of its calls.
-    pub fn sort<T>(
-        &self,
-        calls: &[Call],
-        reply: BatchReply<T>,
-    ) -> Result<Vec<Result<Option<T>, RpcError>>, RpcError> {
-        let method = calls.first().map_or("none", |call| call.method);
-        let replies = match reply {
-            BatchReply::Many(replies) => replies,
-            BatchReply::One(reply) => {
-                let mut error = match reply.error {
-                    Some(error) => self.refused(method, &error),
-                    None => self.error(method, Cause::BatchRefused, "one answer for a batch"),
-                };
-                if matches!(error.cause, Cause::Other | Cause::MethodMissing | Cause::InvalidParams)
-                {
-                    error.cause = Cause::BatchRefused;
-                }
-                return Err(error);
-            }
-        };
-        let mut sorted: Vec<Option<Result<Option<T>, RpcError>>> =
-            calls.iter().map(|_| None).collect();
-        for reply in replies {
-            let at = reply.id.and_then(|id| usize::try_from(id).ok());
-            let Some((call, place)) = at.and_then(|at| calls.get(at).zip(sorted.get_mut(at)))
-            else {
-                // An error without an id is about the whole batch.
-                let error = reply.error.unwrap_or(ErrorObject {
-                    code: 0,
-                    message: "an answer has no matching id".to_owned(),
-                    ..ErrorObject::default()
-                });
-                return Err(self.refused(method, &error));
-            };
-            *place = Some(self.take(call.method, reply));
-        }
-        let missing =
-            || Err(self.error(method, Cause::Malformed, "an answer of the batch is missing"));
-        Ok(sorted.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect())
     }
 }

@@ -1,11 +1,12 @@
 //! Who to ask, how fast, and what an answer means: JSON-RPC over HTTP to several providers.
 
+mod answer;
 mod call;
 mod capabilities;
 mod config;
 mod endpoint;
-mod envelope;
 mod error;
+mod exchange;
 mod key;
 mod plan;
 mod pool;
@@ -13,12 +14,12 @@ mod router;
 mod subscribe;
 mod wanted;
 
+pub use answer::{BatchReply, Reply, cause_of, parse_batch, parse_single};
 pub use call::{Call, HashForm};
 pub use capabilities::ReceiptsBy;
 pub use config::{Limits, ProviderConfig};
 pub use endpoint::{Endpoint, EndpointStatus};
-pub use envelope::{BatchReply, Reply, parse_batch, parse_single};
-pub use error::{Cause, RpcError, cause_of};
+pub use error::{Cause, RpcError};
 pub use key::{CostTable, Key, Keyring, KeyringError, MeterStatus, Preset, Unit, Window};
 pub use plan::{Plan, ProviderPlan};
 pub use pool::{Asked, Place, Pool, PoolError, Turn};

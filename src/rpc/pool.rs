@@ -236,18 +236,18 @@ impl Pool {
         Err(last.unwrap_or_else(|| turn.nobody()))
     }
 
-    /// The error when every endpoint rests.
+    /// The error when nobody could be asked, or gave anything: the last failure of a provider, in
+    /// its words.
     pub fn nobody(&self, method: &'static str) -> RpcError {
-        let last = self.status().into_iter().find_map(|endpoint| endpoint.last_error);
-        RpcError {
-            provider: self.inner.chain.to_string(),
-            method,
-            cause: Cause::Resting,
-            reason: match last {
-                Some(error) => format!("every provider rests; the last error was: {error}"),
-                None => "no provider has quota left".to_owned(),
-            },
-        }
+        let endpoints = &self.inner.endpoints;
+        let is_spent = |e: &Arc<Endpoint>| e.key().times_left(std::iter::once(method)) < 1.0;
+        let last = endpoints.iter().filter_map(|e| e.last_failure()).max_by_key(|(at, _)| *at);
+        let reason = match last {
+            _ if endpoints.iter().all(is_spent) => "no provider has quota left".to_owned(),
+            Some((_, error)) => format!("every provider rests; the last error was: {error}"),
+            None => "every provider answers `null`".to_owned(),
+        };
+        RpcError { provider: self.inner.chain.to_string(), method, cause: Cause::Resting, reason }
     }
 }
 

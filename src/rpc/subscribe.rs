@@ -16,6 +16,7 @@ use crate::clock;
 use crate::supervisor::Shutdown;
 use crate::telemetry::metrics;
 
+use super::answer::{ErrorObject, REASON_CHARS_MAX, excerpt};
 use super::key::Key;
 
 /// A connection that brings nothing at all for so long is dead: pings are sent meanwhile.
@@ -248,10 +249,10 @@ impl Subscription {
 /// A head, or nothing where it is the answer to the subscription.
 fn read(text: &str) -> Result<Option<Params>, Ended> {
     let Ok(message) = serde_json::from_str::<Pushed>(text) else {
-        return Err(Ended::Refused(text.chars().take(200).collect()));
+        return Err(Ended::Refused(excerpt(text, REASON_CHARS_MAX)));
     };
     match message.error {
-        Some(error) => Err(Ended::Refused(error.message)),
+        Some(error) => Err(Ended::Refused(excerpt(&error.reason(), REASON_CHARS_MAX))),
         None => Ok(message.params),
     }
 }
@@ -262,7 +263,7 @@ struct Pushed {
     #[serde(default)]
     params: Option<Params>,
     #[serde(default)]
-    error: Option<super::error::ErrorObject>,
+    error: Option<ErrorObject>,
 }
 
 #[derive(serde::Deserialize)]

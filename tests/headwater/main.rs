@@ -17,6 +17,8 @@ mod compat;
 #[cfg(test)]
 mod data;
 #[cfg(test)]
+mod envelopes;
+#[cfg(test)]
 mod exporters;
 #[cfg(test)]
 mod facade;

@@ -54,11 +54,11 @@ json_object! {
         /// Hash of the execution requests (EIP-7685).
         requests_hash: Option<B256> = "requestsHash",
         /// Sum of difficulties up to this block.
-        total_difficulty: Option<U256> = "totalDifficulty",
+        total_difficulty: Option<U256> = "totalDifficulty" as told,
         /// Bytes of the block's RLP.
-        size: Option<u64> = "size",
+        size: Option<u64> = "size" as told,
         /// Hashes of the ommers.
-        uncles: Vec<B256> = "uncles",
+        uncles: Vec<B256> = "uncles" as told,
     }
     learned {
         /// Hash of the block's access list (EIP-7928).

@@ -1,18 +1,23 @@
 //! JSON-RPC values as they are written: quantities, data, lists; what is odd is kept as it came.
 //!
-//! A value is *canonical* when writing it again gives the same text (Ethereum JSON-RPC
-//! "Hex value encoding": quantities without leading zeros, lower case, `0x` in front). Anything
-//! else that can still be understood is taken, and its original is kept as [`Odd`].
+//! A field *as told* is in no root and no hash: whatever form it has, the block is good, so it is
+//! kept as it came and counts as not given. All others enter a proof or say where the object
+//! stands, and a form that cannot be understood is an error that names the field. Which fields are
+//! as told stands beside each in its object's list.
 
-use std::fmt::Write as _;
-use std::marker::PhantomData;
+use std::borrow::Cow;
 
 use alloy_primitives::{Address, B256, Bytes, FixedBytes, U256};
 use arrayvec::ArrayVec;
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use super::exact::{exact_double, exact_value};
+pub use super::scalar::Scalar;
+use super::scalar::ScalarSeed;
 
 /// Fields that a provider gave and we do not know, or whose form was not canonical.
 pub type Extra = Option<Box<serde_json::Map<String, Value>>>;
@@ -24,168 +29,22 @@ pub type Odd = Option<Value>;
 pub trait JsonField: Sized {
     /// Reads the value of the key that was just read.
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error>;
+    /// The same of a field that is as told: a form that cannot be understood is odd, not an error.
+    fn read_told<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
+        Self::read(map)
+    }
     /// Writes the canonical form.
     fn write(&self, out: &mut String);
-}
-
-/// A value that is one hex string.
-pub trait Scalar: Sized + Default {
-    /// The value, and whether the text is canonical.
-    fn from_text(text: &str) -> Option<(Self, bool)>;
-    /// The value of a plain JSON number.
-    fn from_number(number: u64) -> Option<Self>;
-    /// Writes the canonical text without quotes.
-    fn write_hex(&self, out: &mut String);
-}
-
-/// The digits after `0x`, and whether they are lower case.
-fn digits(text: &str) -> Option<(&str, bool)> {
-    let digits = text.strip_prefix("0x")?;
-    Some((digits, !digits.bytes().any(|b| b.is_ascii_uppercase())))
-}
-
-macro_rules! quantity {
-    ($($ty:ty),*) => {$(
-        impl Scalar for $ty {
-            fn from_text(text: &str) -> Option<(Self, bool)> {
-                let Some((digits, lower)) = digits(text) else {
-                    return Some((text.parse().ok()?, false));
-                };
-                if digits.is_empty() {
-                    return Some((0, false));
-                }
-                let canonical = lower && (digits.len() == 1 || !digits.starts_with('0'));
-                let value = <$ty>::from_str_radix(digits, 16).ok()?;
-                // The tables hold 64-bit quantities as signed: a larger one is kept as it came.
-                Some((value, canonical && i64::try_from(value).is_ok()))
-            }
-            fn from_number(number: u64) -> Option<Self> {
-                Self::try_from(number).ok()
-            }
-            fn write_hex(&self, out: &mut String) {
-                let _infallible = write!(out, "{self:#x}");
-            }
-        }
-    )*};
-}
-quantity!(u64, u128);
-
-impl Scalar for U256 {
-    fn from_text(text: &str) -> Option<(Self, bool)> {
-        let Some((digits, lower)) = digits(text) else {
-            return Some((text.parse().ok()?, false));
-        };
-        let mut padded = [b'0'; 64];
-        let start = 64_usize.checked_sub(digits.len())?;
-        padded.get_mut(start..)?.copy_from_slice(digits.as_bytes());
-        let mut bytes = [0_u8; 32];
-        const_hex::decode_to_slice(padded, &mut bytes).ok()?;
-        let short = digits.len() == 1 || !(digits.is_empty() || digits.starts_with('0'));
-        Some((U256::from_be_bytes(bytes), lower && short))
-    }
-    fn from_number(number: u64) -> Option<Self> {
-        Some(U256::from(number))
-    }
-    fn write_hex(&self, out: &mut String) {
-        let _infallible = write!(out, "{self:#x}");
-    }
-}
-
-impl<const N: usize> Scalar for FixedBytes<N> {
-    fn from_text(text: &str) -> Option<(Self, bool)> {
-        let (digits, lower) = digits(text)?;
-        let mut bytes = [0_u8; N];
-        const_hex::decode_to_slice(digits, &mut bytes).ok()?;
-        Some((FixedBytes(bytes), lower))
-    }
-    fn from_number(_: u64) -> Option<Self> {
-        None
-    }
-    fn write_hex(&self, out: &mut String) {
-        write_bytes(self.as_slice(), out);
-    }
-}
-
-impl Scalar for Address {
-    fn from_text(text: &str) -> Option<(Self, bool)> {
-        let (bytes, lower) = FixedBytes::<20>::from_text(text)?;
-        Some((Address(bytes), lower))
-    }
-    fn from_number(_: u64) -> Option<Self> {
-        None
-    }
-    fn write_hex(&self, out: &mut String) {
-        write_bytes(self.as_slice(), out);
-    }
-}
-
-impl Scalar for Bytes {
-    fn from_text(text: &str) -> Option<(Self, bool)> {
-        let Some((digits, lower)) = digits(text) else {
-            return text.is_empty().then(|| (Bytes::new(), false));
-        };
-        Some((const_hex::decode(digits).ok()?.into(), lower))
-    }
-    fn from_number(_: u64) -> Option<Self> {
-        None
-    }
-    fn write_hex(&self, out: &mut String) {
-        write_bytes(self, out);
-    }
-}
-
-fn write_bytes(bytes: &[u8], out: &mut String) {
-    out.push_str("0x");
-    out.push_str(&const_hex::encode(bytes));
-}
-
-/// Reads a hex string, or what stands for one.
-pub(super) struct ScalarSeed<T>(pub(super) PhantomData<T>);
-
-impl<'de, T: Scalar> DeserializeSeed<'de> for ScalarSeed<T> {
-    /// `None` is JSON `null`.
-    type Value = (Option<T>, Odd);
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<T: Scalar> Visitor<'_> for ScalarSeed<T> {
-    type Value = (Option<T>, Odd);
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a hex string")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        match T::from_text(text) {
-            Some((value, true)) => Ok((Some(value), None)),
-            Some((value, false)) => Ok((Some(value), Some(Value::from(text)))),
-            None => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
-        }
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-        match T::from_number(number) {
-            Some(value) => Ok((Some(value), Some(Value::from(number)))),
-            None => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
-        }
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-        Ok((None, None))
-    }
 }
 
 macro_rules! scalar_fields {
     ($($ty:ty),*) => {$(
         impl JsonField for $ty {
             fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-                match map.next_value_seed(ScalarSeed::<$ty>(PhantomData))? {
-                    (Some(value), odd) => Ok((value, odd)),
-                    (None, _) => Ok((Self::default(), Some(Value::Null))),
-                }
+                map.next_value_seed(ScalarSeed::<$ty>::proof()).map(or_default)
+            }
+            fn read_told<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
+                map.next_value_seed(ScalarSeed::<$ty>::told()).map(or_default)
             }
             fn write(&self, out: &mut String) {
                 out.push('"');
@@ -195,7 +54,10 @@ macro_rules! scalar_fields {
         }
         impl JsonField for Option<$ty> {
             fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-                map.next_value_seed(ScalarSeed::<$ty>(PhantomData))
+                map.next_value_seed(ScalarSeed::<$ty>::optional())
+            }
+            fn read_told<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
+                map.next_value_seed(ScalarSeed::<$ty>::told())
             }
             fn write(&self, out: &mut String) {
                 match self {
@@ -208,9 +70,23 @@ macro_rules! scalar_fields {
 }
 scalar_fields!(u64, u128, U256, B256, FixedBytes<8>, Address, Bytes);
 
+/// The value that stands where there must be one, and what came instead.
+fn or_default<T: Default>((value, odd): (Option<T>, Odd)) -> (T, Odd) {
+    match value {
+        Some(value) => (value, odd),
+        None => (T::default(), Some(odd.unwrap_or(Value::Null))),
+    }
+}
+
 impl JsonField for Option<bool> {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        Ok((map.next_value()?, None))
+        match Self::read_told(map)? {
+            (None, Some(odd)) => Err(de::Error::custom(format_args!("{odd} is no boolean"))),
+            read => Ok(read),
+        }
+    }
+    fn read_told<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
+        map.next_value_seed(BoolSeed)
     }
     fn write(&self, out: &mut String) {
         out.push_str(match self {
@@ -221,32 +97,127 @@ impl JsonField for Option<bool> {
     }
 }
 
+/// Reads a boolean, or what stands for one: `"0x1"`, `"true"`, 1.
+struct BoolSeed;
+
+impl<'de> DeserializeSeed<'de> for BoolSeed {
+    type Value = (Option<bool>, Odd);
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for BoolSeed {
+    type Value = (Option<bool>, Odd);
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a boolean")
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        Ok((Some(value), None))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok((None, None))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        let meant = if text.eq_ignore_ascii_case("true") {
+            Some(true)
+        } else if text.eq_ignore_ascii_case("false") {
+            Some(false)
+        } else {
+            u64::from_text(text).and_then(|(number, _)| bit(number))
+        };
+        Ok((meant, Some(Value::from(text))))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        Ok((bit(number), Some(Value::from(number))))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        Ok((None, Some(Value::from(number))))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+        exact_double::<E>(number)?;
+        Ok((None, Some(Value::from(number))))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Ok((None, Some(Value::deserialize(MapAccessDeserializer::new(map))?)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        Ok((None, Some(Value::deserialize(SeqAccessDeserializer::new(seq))?)))
+    }
+}
+
+fn bit(number: u64) -> Option<bool> {
+    (number < 2).then_some(number == 1)
+}
+
 impl JsonField for Vec<B256> {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let (list, odd) = Option::<Vec<B256>>::read(map)?;
-        match list {
-            Some(list) => Ok((list, odd)),
-            None => Ok((Vec::new(), Some(Value::Null))),
-        }
+        Option::<Vec<B256>>::read(map).map(or_default)
+    }
+    fn read_told<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
+        Option::<Vec<B256>>::read_told(map).map(or_default)
     }
     fn write(&self, out: &mut String) {
         write_list(self, out, JsonField::write);
     }
 }
 
+/// Reads a value from its text, so that an error is that of its key; `None` for `null`.
+pub(super) struct RawSeed<F>(pub(super) F);
+
+impl<'de, T, F> DeserializeSeed<'de> for RawSeed<F>
+where
+    F: FnOnce(&'de RawValue) -> serde_json::Result<T>,
+{
+    type Value = Option<T>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<T>, D::Error> {
+        let raw = Option::<&RawValue>::deserialize(from)?;
+        raw.map(self.0).transpose().map_err(de::Error::custom)
+    }
+}
+
+/// A list of hashes from its text.
+fn hashes(raw: &RawValue) -> serde_json::Result<(Vec<B256>, Odd)> {
+    let texts: Vec<Cow<'_, str>> = serde_json::from_str(raw.get())?;
+    let mut list = Vec::with_capacity(texts.len());
+    let mut canonical = true;
+    for (place, text) in texts.iter().enumerate() {
+        let no_hash = || de::Error::custom(format_args!("[{place}]: {text:?} is no hash"));
+        let (hash, plain) = B256::from_text(text).ok_or_else(no_hash)?;
+        list.push(hash);
+        canonical &= plain;
+    }
+    Ok((list, original(raw, canonical)?))
+}
+
+/// What a list is, where it is not `null`.
+pub(super) fn some_or_null<T>(read: Option<(T, Odd)>) -> (Option<T>, Odd) {
+    match read {
+        Some((list, odd)) => (Some(list), odd),
+        None => (None, None),
+    }
+}
+
 impl JsonField for Option<Vec<B256>> {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let Some(raw) = map.next_value::<Option<&RawValue>>()? else { return Ok((None, None)) };
-        let texts: Vec<&str> = serde_json::from_str(raw.get()).map_err(de::Error::custom)?;
-        let mut list = Vec::with_capacity(texts.len());
-        let mut canonical = true;
-        for text in texts {
-            let (hash, plain) =
-                B256::from_text(text).ok_or_else(|| de::Error::custom("a hash is malformed"))?;
-            list.push(hash);
-            canonical &= plain;
-        }
-        Ok((Some(list), original(raw, canonical)?))
+        map.next_value_seed(RawSeed(hashes)).map(some_or_null)
+    }
+    fn read_told<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
+        let told = |raw: &'de RawValue| match hashes(raw) {
+            Ok((list, odd)) => Ok((Some(list), odd)),
+            Err(_) => Ok((None, original(raw, false)?)),
+        };
+        let read = map.next_value_seed(RawSeed(told))?;
+        Ok(read.unwrap_or_default())
     }
     fn write(&self, out: &mut String) {
         write_list(self.as_deref().unwrap_or_default(), out, JsonField::write);
@@ -278,9 +249,7 @@ impl<'de> Visitor<'de> for TopicsSeed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let (mut topics, mut odd) = (Topics::new(), Vec::new());
-        while let Some((topic, original)) =
-            seq.next_element_seed(ScalarSeed::<B256>(PhantomData))?
-        {
+        while let Some((topic, original)) = seq.next_element_seed(ScalarSeed::<B256>::proof())? {
             let topic = topic.ok_or_else(|| de::Error::custom("a topic is null"))?;
             let place = topics.len();
             topics.try_push(topic).map_err(|_| de::Error::invalid_length(place + 1, &self))?;
@@ -315,7 +284,7 @@ pub(super) fn original<E: de::Error>(raw: &RawValue, canonical: bool) -> Result<
     if canonical {
         return Ok(None);
     }
-    serde_json::from_str(raw.get()).map(Some).map_err(E::custom)
+    exact_value(raw.get()).map(Some)
 }
 
 /// `[` items `]`.

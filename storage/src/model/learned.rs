@@ -5,12 +5,11 @@
 //! The name of such a field may have been some chain's own before it got a meaning, so a value of
 //! another form is no reason to refuse a block or to call a part damaged: it is kept as it came.
 
-use std::marker::PhantomData;
-
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use super::json::{Odd, Scalar, ScalarSeed};
+use super::json::{Odd, Scalar};
+use super::scalar::ScalarSeed;
 use crate::codec::{DecodeError, Input};
 
 /// An object with such fields. Their bytes are not among the object's: they follow in the versions
@@ -28,6 +27,6 @@ pub trait Learned {
 
 /// The typed value, and the original where it is not canonical or of another form.
 pub(super) fn value_of<T: Scalar>(value: &Value) -> (Option<T>, Odd) {
-    let seed = ScalarSeed::<T>(PhantomData);
+    let seed = ScalarSeed::<T>::told();
     seed.deserialize(value).unwrap_or_else(|_| (None, Some(value.clone())))
 }

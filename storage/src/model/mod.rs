@@ -5,6 +5,7 @@ mod branches;
 mod chain;
 mod date;
 mod event;
+mod exact;
 mod header;
 pub mod json;
 mod learned;
@@ -12,11 +13,13 @@ mod object;
 mod origin;
 mod ranges;
 mod receipt;
+mod scalar;
 mod time;
 mod trace;
 mod trace_json;
 mod trace_text;
 mod transaction;
+mod transaction_lists;
 mod verified;
 mod withdrawal;
 
@@ -42,5 +45,7 @@ pub use transaction::{
 pub use verified::Verified;
 pub use withdrawal::{Withdrawal, WithdrawalKey, WithdrawalLinks};
 
+#[cfg(test)]
+mod odd_tests;
 #[cfg(test)]
 mod trace_tests;

@@ -1,9 +1,12 @@
 //! One list of fields per JSON-RPC object gives its struct, its reader, its writer and its bytes.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 
+use super::exact::Exact;
 use super::json::Extra;
 
 /// A JSON-RPC object that is kept without loss.
@@ -58,18 +61,59 @@ impl<'de, T: Object> Visitor<'de> for ObjectVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Linked<T>, A::Error> {
         let mut read = Linked { value: T::default(), links: T::Links::default() };
-        while let Some(key) = map.next_key::<&str>()? {
-            if !read.value.read_entry(&mut read.links, key, &mut map)? {
-                keep(read.value.extra_mut(), key, map.next_value()?);
+        while let Some(Key(key)) = map.next_key()? {
+            if !read.value.read_entry(&mut read.links, &key, &mut map)? {
+                keep(read.value.extra_mut(), &key, map.next_value()?);
             }
         }
         Ok(read)
     }
 }
 
-/// Keeps an unknown or odd field.
-pub(super) fn keep(extra: &mut Extra, key: &str, value: serde_json::Value) {
+/// A key; only one that is written with escapes has a text of its own.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Key<'de>, D::Error> {
+        from.deserialize_identifier(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Key<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, key: &'de str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Borrowed(key)))
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(key.to_owned())))
+    }
+}
+
+/// Keeps an unknown field.
+pub(super) fn keep(extra: &mut Extra, key: &str, Exact(value): Exact) {
+    put(extra, key, value);
+}
+
+/// Keeps the original of an odd field.
+pub(super) fn put(extra: &mut Extra, key: &str, value: Value) {
     extra.get_or_insert_default().insert(key.to_owned(), value);
+}
+
+/// Forgets what was kept of a field that came again, in its canonical form.
+pub(super) fn forget(extra: &mut Extra, key: &str) {
+    let Some(map) = extra else { return };
+    map.remove(key);
+    if map.is_empty() {
+        *extra = None;
+    }
 }
 
 /// Reads the kept fields again into an object that came from a table's row: a known key whose
@@ -137,12 +181,24 @@ pub(super) fn write_extra(extra: &Extra, out: &mut String) {
 
 /// Declares an object: `stored` fields are kept, `linked` ones only compared and given back.
 /// `learned` ones are stored too, and were unknown to earlier versions: see [`super::learned`].
+///
+/// A field `as told` is in no root and no hash: a form of it that cannot be understood is kept as
+/// it came, and a link `as told` is only compared where it is canonical. All other fields enter a
+/// proof or say where the object stands: such a form of them is an error.
 macro_rules! json_object {
+    (@read $ty:ty, $map:ident) => { <$ty as $crate::model::json::JsonField>::read($map)? };
+    (@read $ty:ty, $map:ident, $told:ident) => {
+        <$ty as $crate::model::json::JsonField>::read_told($map)?
+    };
+    (@odd $odd:ident, $key:literal) => { $odd($key) };
+    (@odd $odd:ident, $key:literal, $told:ident) => { false };
     (
         $(#[$meta:meta])* $name:ident, $keys:ident, $links:ident,
-        stored { $( $(#[$doc:meta])* $field:ident: $ty:ty = $key:literal, )* }
+        stored { $( $(#[$doc:meta])* $field:ident: $ty:ty = $key:literal $(as $told:ident)?, )* }
         $( learned { $( $(#[$ndoc:meta])* $nfield:ident: $nty:ty = $nkey:literal, )* } )?
-        linked { $( $(#[$ldoc:meta])* $lfield:ident: $lty:ty = $lkey:literal, )* }
+        linked {
+            $( $(#[$ldoc:meta])* $lfield:ident: $lty:ty = $lkey:literal $(as $ltold:ident)?, )*
+        }
     ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -184,9 +240,16 @@ macro_rules! json_object {
             }
 
             fn mark(&mut self, key: $keys, text: &str, odd: $crate::model::json::Odd) {
+                // Of a key that came twice the last one counts, and nothing of the first is left.
                 match odd {
-                    None => self.set(key),
-                    Some(value) => $crate::model::object::keep(&mut self.extra, text, value),
+                    None => {
+                        self.set(key);
+                        $crate::model::object::forget(&mut self.extra, text);
+                    }
+                    Some(value) => {
+                        self.present &= !(1 << key as u8);
+                        $crate::model::object::put(&mut self.extra, text, value);
+                    }
                 }
             }
         }
@@ -228,10 +291,9 @@ macro_rules! json_object {
                 key: &str,
                 map: &mut A,
             ) -> Result<bool, A::Error> {
-                use $crate::model::json::JsonField;
                 match key {
                     $( $key => {
-                        let (value, odd) = <$ty as JsonField>::read(map)?;
+                        let (value, odd) = json_object!(@read $ty, map $(, $told)?);
                         self.$field = value;
                         self.mark($keys::$field, $key, odd);
                     } )*
@@ -242,7 +304,7 @@ macro_rules! json_object {
                         self.mark($keys::$nfield, $nkey, odd);
                     } )* )?
                     $( $lkey => {
-                        let (value, odd) = <$lty as JsonField>::read(map)?;
+                        let (value, odd) = json_object!(@read $lty, map $(, $ltold)?);
                         links.$lfield = value;
                         self.mark($keys::$lfield, $lkey, odd);
                     } )*
@@ -283,7 +345,7 @@ macro_rules! json_object {
             ) -> Option<&'static str> {
                 let odd =
                     |key: &str| self.extra.as_ref().is_some_and(|extra| extra.contains_key(key));
-                $( if (self.has($keys::$lfield) || odd($lkey))
+                $( if (self.has($keys::$lfield) || json_object!(@odd odd, $lkey $(, $ltold)?))
                     && claimed.$lfield != expected.$lfield
                 {
                     return Some($lkey);
@@ -303,7 +365,6 @@ macro_rules! json_object {
                     let mut text = String::new();
                     $crate::model::json::JsonField::write(&claimed.$lfield, &mut text);
                     let odd = $crate::model::json::parse_value(&text).ok();
-                    self.present &= !(1 << $keys::$lfield as u8);
                     self.mark($keys::$lfield, $lkey, odd);
                 } )*
             }

@@ -1,7 +1,7 @@
 //! A transaction's receipt and its logs.
 
 use alloy_primitives::{Address, B256, Bytes};
-use serde::de::{self, MapAccess};
+use serde::de::MapAccess;
 
 use super::json::{JsonField, Odd, Topics, write_list};
 use super::object::{Linked, Object, json_object};
@@ -15,7 +15,7 @@ json_object! {
         /// Gas used by this transaction.
         gas_used: u64 = "gasUsed",
         /// The contract that a deployment made.
-        contract_address: Option<Address> = "contractAddress",
+        contract_address: Option<Address> = "contractAddress" as told,
         /// Logs in order.
         logs: Logs = "logs",
         /// Bloom filter of the logs, 256 bytes.
@@ -23,13 +23,13 @@ json_object! {
         /// 1 for success, 0 for failure (EIP-658).
         status: Option<u64> = "status",
         /// State root after the transaction, before Byzantium.
-        root: Option<B256> = "root",
+        root: Option<B256> = "root" as told,
         /// Wei per gas that was paid.
-        effective_gas_price: Option<u128> = "effectiveGasPrice",
+        effective_gas_price: Option<u128> = "effectiveGasPrice" as told,
         /// Blob gas used (EIP-4844).
-        blob_gas_used: Option<u64> = "blobGasUsed",
+        blob_gas_used: Option<u64> = "blobGasUsed" as told,
         /// Wei per blob gas (EIP-4844).
-        blob_gas_price: Option<u128> = "blobGasPrice",
+        blob_gas_price: Option<u128> = "blobGasPrice" as told,
     }
     linked {
         /// The transaction.
@@ -62,7 +62,7 @@ json_object! {
         /// Position in the block.
         log_index: u64 = "logIndex",
         /// Always false in a receipt; some providers give it.
-        removed: Option<bool> = "removed",
+        removed: Option<bool> = "removed" as told,
     }
     linked {
         /// The transaction.
@@ -74,7 +74,7 @@ json_object! {
         /// The block's height.
         block_number: u64 = "blockNumber",
         /// The block's time.
-        block_timestamp: u64 = "blockTimestamp",
+        block_timestamp: u64 = "blockTimestamp" as told,
     }
 }
 
@@ -133,8 +133,7 @@ impl Eq for Logs {}
 
 impl JsonField for Logs {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let read: Option<Vec<Linked<Log>>> = map.next_value()?;
-        let read = read.ok_or_else(|| de::Error::custom("`logs` is null"))?;
+        let read: Vec<Linked<Log>> = map.next_value()?;
         let (list, claimed) = read.into_iter().map(|log| (log.value, log.links)).unzip();
         Ok((Logs { list, claimed }, None))
     }

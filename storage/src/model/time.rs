@@ -8,6 +8,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::exact::Exact;
 use super::object::keep;
 use super::{Block, Header, HeaderKey, LogKey};
 
@@ -62,7 +63,8 @@ impl Header {
     pub(super) fn settle_time(&mut self) {
         if self.timestamp > SECONDS_MAX && self.has(HeaderKey::timestamp) {
             self.present &= !(1 << HeaderKey::timestamp as u8);
-            keep(&mut self.extra, "timestamp", format!("{:#x}", self.timestamp).into());
+            let told = format!("{:#x}", self.timestamp);
+            keep(&mut self.extra, "timestamp", Exact(told.into()));
         }
     }
 }
@@ -80,7 +82,8 @@ impl Block {
             for log in receipt.logs.list_mut().iter_mut() {
                 if log.has(LogKey::block_timestamp) {
                     log.present &= !(1 << LogKey::block_timestamp as u8);
-                    keep(&mut log.extra, "blockTimestamp", format!("{timestamp:#x}").into());
+                    let told = format!("{timestamp:#x}");
+                    keep(&mut log.extra, "blockTimestamp", Exact(told.into()));
                 }
             }
         }

@@ -3,15 +3,13 @@
 //!
 //! Both become the same [`Trace`]s in the same order. Fields that are not known are kept.
 
-use std::marker::PhantomData;
-
 use alloy_primitives::Bytes;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::json::{Scalar, ScalarSeed};
-use super::object::keep;
+use super::json::Scalar;
+use super::object::{keep, put};
+use super::scalar::ScalarSeed;
 use super::trace::{ClaimedTrace, TraceKind};
 
 /// Calls within calls at most: what the EVM allows, and the outermost.
@@ -46,7 +44,7 @@ struct Draft {
 
 impl Draft {
     fn value<'de, T: Scalar, A: MapAccess<'de>>(map: &mut A) -> Result<Option<T>, A::Error> {
-        Ok(map.next_value_seed(ScalarSeed::<T>(PhantomData))?.0)
+        Ok(map.next_value_seed(ScalarSeed::<T>::optional())?.0)
     }
 
     fn quantity<'de, A: MapAccess<'de>>(
@@ -56,16 +54,14 @@ impl Draft {
     ) -> Result<Option<u64>, A::Error> {
         let found: Option<u64> = Draft::value(map)?;
         if let Some(large) = found.filter(|found| *found > QUANTITY_MAX) {
-            keep(&mut self.claimed.trace.extra, key, Value::from(format!("{large:#x}")));
+            put(&mut self.claimed.trace.extra, key, Value::from(format!("{large:#x}")));
         }
         Ok(found.map(|found| found.min(QUANTITY_MAX)))
     }
 
     fn keep<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         // By its text, so that it is not nested deeper than JSON usually may be.
-        let raw: &RawValue = map.next_value()?;
-        let value = serde_json::from_str(raw.get()).map_err(de::Error::custom)?;
-        keep(&mut self.claimed.trace.extra, key, value);
+        keep(&mut self.claimed.trace.extra, key, map.next_value()?);
         Ok(())
     }
 
@@ -90,9 +86,9 @@ impl Draft {
         let trace = &mut self.claimed.trace;
         trace.kind = kind.unwrap_or(TraceKind::Other);
         if kind.is_none() {
-            keep(&mut trace.extra, "type", Value::from(self.name));
+            put(&mut trace.extra, "type", Value::from(self.name));
             if let Some((key, finer)) = self.finer {
-                keep(&mut trace.extra, key, Value::from(finer));
+                put(&mut trace.extra, key, Value::from(finer));
             }
         }
         self.claimed
@@ -307,7 +303,7 @@ impl<'de> Visitor<'de> for Frame<'_> {
         };
         if draft.name == "CREATE2" {
             let method = Value::from("create2");
-            keep(&mut draft.claimed.trace.extra, "creationMethod", method);
+            put(&mut draft.claimed.trace.extra, "creationMethod", method);
         }
         if let Some(kept) = traces.get_mut(place) {
             *kept = draft.finish(kind);

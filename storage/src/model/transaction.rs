@@ -1,11 +1,8 @@
 //! A transaction of any type with every field that a provider gave.
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use serde::de::{self, MapAccess};
-use serde_json::value::RawValue;
 
 use super::BlockRef;
-use super::json::{JsonField, Odd, Scalar, original, write_list};
 use super::object::json_object;
 
 json_object! {
@@ -61,7 +58,7 @@ json_object! {
         /// Position in the block.
         transaction_index: u64 = "transactionIndex",
         /// The block's time.
-        block_timestamp: u64 = "blockTimestamp",
+        block_timestamp: u64 = "blockTimestamp" as told,
     }
 }
 
@@ -149,107 +146,4 @@ pub struct Authorization {
     pub r: U256,
     /// Signature: `s`.
     pub s: U256,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct AccessListText<'a> {
-    address: &'a str,
-    #[serde(borrow)]
-    storage_keys: Vec<&'a str>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AuthorizationText<'a> {
-    chain_id: &'a str,
-    address: &'a str,
-    nonce: &'a str,
-    #[serde(borrow, alias = "v")]
-    y_parity: &'a str,
-    r: &'a str,
-    s: &'a str,
-}
-
-/// Reads one scalar of a nested object and remembers whether all were canonical.
-fn scalar<T: Scalar, E: de::Error>(text: &str, canonical: &mut bool) -> Result<T, E> {
-    let (value, plain) =
-        T::from_text(text).ok_or_else(|| E::custom(format_args!("`{text}` is malformed")))?;
-    *canonical &= plain;
-    Ok(value)
-}
-
-fn quoted<T: Scalar>(key: &str, value: &T, out: &mut String) {
-    out.push_str(key);
-    value.write_hex(out);
-    out.push('"');
-}
-
-impl JsonField for Option<Vec<AccessListItem>> {
-    fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let Some(raw) = map.next_value::<Option<&RawValue>>()? else { return Ok((None, None)) };
-        let texts: Vec<AccessListText<'_>> =
-            serde_json::from_str(raw.get()).map_err(de::Error::custom)?;
-        let mut canonical = true;
-        let mut list = Vec::with_capacity(texts.len());
-        for text in texts {
-            let keys = text.storage_keys.iter().map(|key| scalar(key, &mut canonical));
-            let storage_keys = keys.collect::<Result<_, A::Error>>()?;
-            list.push(AccessListItem {
-                address: scalar(text.address, &mut canonical)?,
-                storage_keys,
-            });
-        }
-        Ok((Some(list), original(raw, canonical)?))
-    }
-
-    fn write(&self, out: &mut String) {
-        let Some(list) = self else { return out.push_str("null") };
-        write_list(list, out, |item, out| {
-            quoted("{\"address\":\"", &item.address, out);
-            out.push_str(",\"storageKeys\":");
-            item.storage_keys.write(out);
-            out.push('}');
-        });
-    }
-}
-
-impl JsonField for Option<Vec<Authorization>> {
-    fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Self, Odd), A::Error> {
-        let Some(raw) = map.next_value::<Option<&RawValue>>()? else { return Ok((None, None)) };
-        let texts: Vec<AuthorizationText<'_>> =
-            serde_json::from_str(raw.get()).map_err(de::Error::custom)?;
-        let mut canonical = true;
-        let mut list = Vec::with_capacity(texts.len());
-        for text in texts {
-            list.push(Authorization {
-                chain_id: scalar(text.chain_id, &mut canonical)?,
-                address: scalar(text.address, &mut canonical)?,
-                nonce: scalar(text.nonce, &mut canonical)?,
-                y_parity: scalar(text.y_parity, &mut canonical)?,
-                r: scalar(text.r, &mut canonical)?,
-                s: scalar(text.s, &mut canonical)?,
-            });
-        }
-        // Providers differ in extra keys here: whatever does not come back the same is kept.
-        let value = Some(list);
-        let mut again = String::new();
-        value.write(&mut again);
-        let same =
-            super::json::parse_value(&again).ok() == super::json::parse_value(raw.get()).ok();
-        Ok((value, original(raw, canonical && same)?))
-    }
-
-    fn write(&self, out: &mut String) {
-        let Some(list) = self else { return out.push_str("null") };
-        write_list(list, out, |item, out| {
-            quoted("{\"chainId\":\"", &item.chain_id, out);
-            quoted(",\"address\":\"", &item.address, out);
-            quoted(",\"nonce\":\"", &item.nonce, out);
-            quoted(",\"yParity\":\"", &item.y_parity, out);
-            quoted(",\"r\":\"", &item.r, out);
-            quoted(",\"s\":\"", &item.s, out);
-            out.push('}');
-        });
-    }
 }

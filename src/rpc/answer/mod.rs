@@ -1,0 +1,19 @@
+//! What an answer means: from the bytes of an HTTP body to results, errors and their causes.
+
+mod classify;
+mod encoding;
+mod envelope;
+mod error_object;
+mod excerpt;
+mod http;
+mod sort;
+
+pub use classify::cause_of;
+pub(super) use encoding::{Encodings, Undecoded};
+pub use envelope::{BatchReply, Reply, parse_batch, parse_single};
+pub(super) use error_object::ErrorObject;
+pub(super) use excerpt::{REASON_CHARS_MAX, excerpt};
+pub(super) use http::Http;
+
+#[cfg(test)]
+mod tests;
