@@ -54,7 +54,8 @@ impl Source {
             return Ok(fetched);
         }
         let note = |endpoint: &Endpoint, error: &RpcError| self.note(endpoint, number, error);
-        let added = add_traces(&self.pool, self.purpose, self.prover.depth(), &mut fetched, &note).await;
+        let added =
+            add_traces(&self.pool, self.purpose, self.prover.depth(), &mut fetched, &note).await;
         let Err(error) = added else {
             self.late.forget(number);
             return Ok(fetched);

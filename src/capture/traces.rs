@@ -146,7 +146,11 @@ fn is_not_given(error: &RpcError) -> bool {
     let is_about_it = || error.reason.contains(error.method);
     match error.cause {
         Cause::MethodMissing => true,
-        Cause::Pruned | Cause::Refused | Cause::InvalidParams | Cause::Other => is_about_it(),
+        Cause::Pruned
+        | Cause::Refused
+        | Cause::InvalidParams
+        | Cause::Unavailable
+        | Cause::Other => is_about_it(),
         Cause::Throttled { .. }
         | Cause::QuotaSpent { .. }
         | Cause::BatchRefused
@@ -154,7 +158,6 @@ fn is_not_given(error: &RpcError) -> bool {
         | Cause::TooBig
         | Cause::BlockMissing
         | Cause::Moved
-        | Cause::Unavailable
         | Cause::Resting
         | Cause::Malformed
         | Cause::Wrong => false,

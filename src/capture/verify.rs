@@ -16,7 +16,8 @@ mod transaction;
 use alloy::rlp::Encodable;
 use alloy_primitives::{Address, B256, b256, keccak256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
-use headwater_storage::model::{Block, BlockRef, HeaderKey, Verified, Withdrawal};
+use headwater_storage::model::json::Scalar;
+use headwater_storage::model::{Block, BlockRef, Extra, HeaderKey, Verified, Withdrawal};
 
 pub use aspect::Aspect;
 pub use derived::Mended;
@@ -352,6 +353,15 @@ fn encode_withdrawal(withdrawal: &Withdrawal, out: &mut Vec<u8>) {
     let fields: [&dyn Encodable; 4] =
         [&withdrawal.index, &withdrawal.validator_index, &withdrawal.address, &withdrawal.amount];
     alloy::rlp::encode_list::<_, dyn Encodable>(&fields, out);
+}
+
+/// A field that is kept as it came, in whatever form.
+fn extra<T: Scalar>(extra: &Extra, key: &str) -> Option<T> {
+    let value = extra.as_ref()?.get(key)?;
+    match value.as_u64() {
+        Some(number) => T::from_number(number),
+        None => T::from_text(value.as_str()?).map(|(value, _)| value),
+    }
 }
 
 /// Hash of the RLP list of fields.

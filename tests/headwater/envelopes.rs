@@ -423,8 +423,9 @@ async fn what_is_malformed_is_named_by_call_and_field() {
             .await;
             let error = provider.source().block(5).await.unwrap_err();
             assert_eq!(error.error.cause, Cause::Malformed, "{error}");
-            let text = error.to_string();
-            assert!(text.contains(&format!("({method}): {words}")), "{words}: {text}");
+            let text = error.error.to_string();
+            let is_named = text.contains(&format!("({method}): ")) && text.contains(words);
+            assert!(is_named, "{words}: {text}");
         }
     }
 }

@@ -13,6 +13,8 @@ pub enum Aspect {
     Transactions,
     /// Hashes of transactions of a type, and so the root of blocks that have one.
     TransactionType(u64),
+    /// Transactions of a known type, of providers that leave out what their hashes are made of.
+    TransactionFields(u64),
     /// The receipts' root.
     Receipts,
     /// Receipts of transactions of a type, and so the root of blocks that have one.
@@ -32,6 +34,9 @@ impl fmt::Display for Aspect {
             Aspect::HeaderField(name) => write!(f, "header field {name}"),
             Aspect::Transactions => f.write_str("transactions"),
             Aspect::TransactionType(kind) => write!(f, "transactions of type {kind:#x}"),
+            Aspect::TransactionFields(kind) => {
+                write!(f, "fields of transactions of type {kind:#x} that are left out")
+            }
             Aspect::Receipts => f.write_str("receipts"),
             Aspect::ReceiptType(kind) => write!(f, "receipts of type {kind:#x}"),
             Aspect::OldReceipts => f.write_str("receipts with a status before Byzantium"),

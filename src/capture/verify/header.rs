@@ -3,9 +3,8 @@
 use alloy::rlp::Encodable;
 use alloy_primitives::{B256, Bytes};
 use headwater_storage::model::Header;
-use headwater_storage::model::json::Scalar;
 
-use super::hash_of_list;
+use super::{extra, hash_of_list};
 
 /// Fields that providers put beside the header's own, and that no header's hash covers.
 const BESIDE: [&str; 12] = [
@@ -109,24 +108,19 @@ fn aura_hash(header: &Header) -> Option<B256> {
 }
 
 fn aura_seal(header: &Header) -> Option<(u128, Bytes)> {
-    let step = header.extra.as_ref()?.get("auraStep")?;
-    let step = match step.as_u64() {
-        Some(step) => u128::from(step),
-        None => u128::from_text(step.as_str()?)?.0,
-    };
-    Some((step, extra(header, "auraSeal")?))
+    Some((extra(&header.extra, "auraStep")?, extra(&header.extra, "auraSeal")?))
 }
 
 /// Avalanche's C-Chain (ava-labs/coreth `core/types/block.go`): after the nonce comes
 /// `extDataHash`, then the base fee, `extDataGasUsed`, `blockGasCost` and what Cancun added, and
 /// since Granite `timestampMilliseconds` and `minDelayExcess`.
 fn avalanche_hash(header: &Header) -> Option<B256> {
-    let ext_data_hash: B256 = extra(header, "extDataHash")?;
+    let ext_data_hash: B256 = extra(&header.extra, "extDataHash")?;
     let [_, withdrawals_root, _, _, _, after @ ..] = ethereum_fields(header);
     if withdrawals_root.is_some() || after.iter().any(Option::is_some) {
         return None;
     }
-    let number = |key| extra::<u128>(header, key);
+    let number = |key| extra::<u128>(&header.extra, key);
     let (gas_used, cost) = (number("extDataGasUsed"), number("blockGasCost"));
     let millis = number("timestampMilliseconds").or_else(|| number("timeMilliseconds"));
     let delay = number("minDelayExcess");
@@ -151,7 +145,7 @@ fn avalanche_hash(header: &Header) -> Option<B256> {
 /// Berachain since Prague1: `parentProposerPubkey` (48 bytes) follows the requests' hash
 /// (BRIP-0004).
 fn berachain_hash(header: &Header) -> Option<B256> {
-    let key: Bytes = extra(header, "parentProposerPubkey")?;
+    let key: Bytes = extra(&header.extra, "parentProposerPubkey")?;
     let optional = ethereum_fields(header);
     let of_prague = optional.iter().take_while(|field| field.is_some()).count();
     if of_prague < 6 || optional.iter().skip(of_prague).any(Option::is_some) {
@@ -162,15 +156,6 @@ fn berachain_hash(header: &Header) -> Option<B256> {
     fields.extend(optional.into_iter().flatten());
     fields.push(&key);
     Some(hash_of_list(&fields))
-}
-
-/// A field that is kept as it came.
-fn extra<T: Scalar>(header: &Header, key: &str) -> Option<T> {
-    let value = header.extra.as_ref()?.get(key)?;
-    match value.as_u64() {
-        Some(number) => T::from_number(number),
-        None => T::from_text(value.as_str()?).map(|(value, _)| value),
-    }
 }
 
 /// The names of fields that this program does not know, in order, comma-separated; `None` where

@@ -186,6 +186,9 @@ impl Prover {
             // A later fork brings what this program does not know, to every chain; who leaves
             // withdrawals out tells nothing that is wrong; and which blocks are old is in the table.
             Aspect::HeaderField(_) | Aspect::WithdrawalsList | Aspect::OldReceipts => return true,
+            Aspect::TransactionFields(kind) => {
+                return has_type(self.chain_id, *kind) || !is_closed(self.chain_id);
+            }
             Aspect::TransactionType(kind) | Aspect::ReceiptType(kind) if is_new_type(*kind) => {
                 return true;
             }
@@ -330,7 +333,7 @@ fn bit(aspect: &Aspect) -> u64 {
         Aspect::Receipts => 1 << 2,
         Aspect::Withdrawals => 1 << 3,
         Aspect::OldReceipts => 1 << 4,
-        Aspect::WithdrawalsList => RARE,
+        Aspect::WithdrawalsList | Aspect::TransactionFields(_) => RARE,
         Aspect::TransactionType(kind) if *kind < 8 => 1 << (8 + kind),
         Aspect::ReceiptType(kind) if *kind < 8 => 1 << (16 + kind),
         Aspect::TransactionType(0x7e) => 1 << 24,

@@ -6,7 +6,7 @@ use headwater_storage::model::{Block, Log, Receipt, Transaction};
 
 use super::prover::{Prover, Word, types_of};
 use super::rules::{is_before_byzantium, kind};
-use super::{Aspect, EMPTY_ROOT, EncodedItems, Mismatch, compare, ordered_root};
+use super::{Aspect, EMPTY_ROOT, EncodedItems, Mismatch, compare, extra, ordered_root};
 
 /// Whether the root is proved; `false` where it cannot be: no receipts, or of a kind that does not
 /// say all that goes into them.
@@ -99,10 +99,7 @@ struct Added {
 
 impl Added {
     fn of(transaction: &Transaction, receipt: &Receipt) -> Added {
-        let number = |key: &str| {
-            let text = receipt.extra.as_ref()?.get(key)?.as_str()?;
-            u128::from_str_radix(text.strip_prefix("0x")?, 16).ok()
-        };
+        let number = |key| extra::<u128>(&receipt.extra, key);
         let fields = match transaction.transaction_type {
             kind::DEPOSIT => number("depositNonce").zip(number("depositReceiptVersion")),
             kind::CELO_FEE_CURRENCY => {

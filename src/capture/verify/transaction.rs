@@ -3,10 +3,11 @@
 use alloy::rlp::{EMPTY_STRING_CODE, Encodable, Header as RlpHeader, list_length};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use headwater_storage::model::{AccessListItem, Authorization, Block, Transaction};
+use serde_json::Value;
 
 use super::prover::{Prover, Word, types_of};
-use super::rules::{has_state_sync, kind};
-use super::{Aspect, EncodedItems, Mismatch, compare, ordered_root};
+use super::rules::{has_state_sync, is_new_type, kind};
+use super::{Aspect, EncodedItems, Mismatch, compare, extra, ordered_root};
 
 /// Whether every hash and the root are proved; `false` when the chain has transactions that this
 /// program cannot hash.
@@ -22,10 +23,16 @@ pub(super) fn prove(prover: &Prover, word: Word<'_>, block: &Block) -> Result<bo
             }
             continue;
         }
-        let aspect = Aspect::TransactionType(transaction.transaction_type);
         let compared = compare_hash(block, position, transaction, &mut items);
         if compared.is_err() {
-            is_whole &= prover.judge(word, &[aspect], compared)?;
+            let kind = transaction.transaction_type;
+            let is_bare = matches!(compared, Err(Mismatch::TransactionType { .. }));
+            let aspect = if is_bare && !is_new_type(kind) {
+                Aspect::TransactionFields(kind)
+            } else {
+                Aspect::TransactionType(kind)
+            };
+            is_whole &= prover.judge(word, &[aspect, Aspect::TransactionType(kind)], compared)?;
         }
     }
     if !is_whole {
@@ -115,7 +122,7 @@ impl<'a> Fields<'a> {
             3 => blob(transaction),
             4 => set_code(transaction),
             kind::CELO_FEE_CURRENCY => fee_currency(transaction)?,
-            kind::DEPOSIT if transaction.extra_text("queueIndex").is_some() => {
+            kind::DEPOSIT if extra::<u128>(&transaction.extra, "queueIndex").is_some() => {
                 parent_message(transaction)?
             }
             kind::DEPOSIT => deposit(transaction)?,
@@ -243,7 +250,7 @@ fn set_code(t: &Transaction) -> Vec<Field<'_>> {
 /// Celo's CIP-64: EIP-1559 with the token that pays the fees behind the access list.
 fn fee_currency(t: &Transaction) -> Option<Vec<Field<'_>>> {
     let mut list = dynamic_fee_body(t);
-    let currency = t.extra_text("feeCurrency")?.parse().ok()?;
+    let currency = extra(&t.extra, "feeCurrency")?;
     list.push(Field::Address(currency));
     list.extend(signature(t));
     Some(list)
@@ -251,10 +258,10 @@ fn fee_currency(t: &Transaction) -> Option<Vec<Field<'_>>> {
 
 /// Scroll: a message from the parent chain (`L1MessageTx`, scroll-tech/go-ethereum).
 fn parent_message(t: &Transaction) -> Option<Vec<Field<'_>>> {
-    let index = t.extra_text("queueIndex")?;
-    let sender = t.extra_text("sender").map_or(Some(t.from), |text| text.parse().ok())?;
+    let has_sender = t.extra.as_ref().is_some_and(|extra| extra.contains_key("sender"));
+    let sender = if has_sender { extra(&t.extra, "sender")? } else { t.from };
     Some(vec![
-        Field::Number(u128::from_str_radix(index.strip_prefix("0x")?, 16).ok()?),
+        Field::Number(extra(&t.extra, "queueIndex")?),
         Field::Number(t.gas.into()),
         Field::To(t.to),
         Field::Big(&t.value),
@@ -265,19 +272,20 @@ fn parent_message(t: &Transaction) -> Option<Vec<Field<'_>>> {
 
 /// OP-stack deposits: source hash, from, to, mint, value, gas, is system, data.
 fn deposit(t: &Transaction) -> Option<Vec<Field<'_>>> {
-    let mint = match t.extra_text("mint") {
-        Some(text) => u128::from_str_radix(text.strip_prefix("0x")?, 16).ok()?,
-        None => 0,
-    };
-    let system = t.extra.as_ref().and_then(|extra| extra.get("isSystemTx")?.as_bool());
+    let is_null =
+        |key| t.extra.as_ref().and_then(|extra| extra.get(key)).is_none_or(Value::is_null);
+    let mint = if is_null("mint") { 0 } else { extra(&t.extra, "mint")? };
+    let system = t.extra.as_ref().and_then(|extra| extra.get("isSystemTx"));
+    let is_system =
+        system.is_some_and(|value| *value == true || *value == "true" || *value == "0x1");
     Some(vec![
-        Field::Hash(t.extra_text("sourceHash")?.parse().ok()?),
+        Field::Hash(extra(&t.extra, "sourceHash")?),
         Field::Address(t.from),
         Field::To(t.to),
         Field::Number(mint),
         Field::Big(&t.value),
         Field::Number(t.gas.into()),
-        Field::Number(u128::from(system.unwrap_or_default())),
+        Field::Number(u128::from(is_system)),
         Field::Bytes(&t.input),
     ])
 }

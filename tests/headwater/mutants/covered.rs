@@ -31,7 +31,7 @@ pub(super) fn covered(block: &mut Block, marks: Verified) {
         if is_told {
             *transaction = Transaction::default();
         } else {
-            of_transaction(transaction, marks);
+            of_transaction(transaction, marks, is_arbitrum);
         }
     }
     of_header(&mut block.header, marks);
@@ -70,7 +70,7 @@ fn of_header(header: &mut Header, marks: Verified) {
     header.uncles.clear();
 }
 
-fn of_transaction(transaction: &mut Transaction, marks: Verified) {
+fn of_transaction(transaction: &mut Transaction, marks: Verified, is_arbitrum: bool) {
     let kind = transaction.transaction_type;
     transaction.present = 0;
     if kind > ETHEREUM_MAX {
@@ -106,6 +106,9 @@ fn of_transaction(transaction: &mut Transaction, marks: Verified) {
         transaction.y_parity = parity;
         transaction.v = None;
         transaction.access_list.get_or_insert_default();
+    }
+    if kind >= 2 && (is_arbitrum || !marks.has(Verified::HEADER)) {
+        transaction.gas_price = None;
     }
     if kind >= 2 {
         transaction.max_fee_per_gas.get_or_insert_default();
