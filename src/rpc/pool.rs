@@ -239,11 +239,16 @@ impl Pool {
     /// The error when nobody could be asked, or gave anything: the last failure of a provider, in
     /// its words.
     pub fn nobody(&self, method: &'static str) -> RpcError {
+        self.nobody_for(method, |endpoint| endpoint.key().times_left(std::iter::once(method)))
+    }
+
+    fn nobody_for(&self, method: &'static str, times_left: impl Fn(&Endpoint) -> f64) -> RpcError {
         let endpoints = &self.inner.endpoints;
-        let is_spent = |e: &Arc<Endpoint>| e.key().times_left(std::iter::once(method)) < 1.0;
         let last = endpoints.iter().filter_map(|e| e.last_failure()).max_by_key(|(at, _)| *at);
         let reason = match last {
-            _ if endpoints.iter().all(is_spent) => "no provider has quota left".to_owned(),
+            _ if endpoints.iter().all(|endpoint| times_left(endpoint) < 1.0) => {
+                "no provider has quota left".to_owned()
+            }
             Some((_, error)) => format!("every provider rests; the last error was: {error}"),
             None => "every provider answers `null`".to_owned(),
         };
@@ -382,7 +387,9 @@ impl Turn<'_> {
 
     /// The error when nobody could be asked.
     pub fn nobody(&self) -> RpcError {
-        let mut error = self.pool.nobody(self.wanted.name());
+        let (chain, wanted) = (self.pool.chain(), self.wanted);
+        let times_left = |endpoint: &Endpoint| endpoint.facts(chain, wanted).times_left;
+        let mut error = self.pool.nobody_for(wanted.name(), times_left);
         if self.was_kept {
             let whose = match self.purpose {
                 Purpose::Head => "heads of other chains, which need less",
