@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256};
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::json::{JsonField, write_list};
-use super::object::{Linked, Object, keep, write_key};
+use super::object::{Linked, Object, forget_stale, keep, write_key};
 use super::{
     BlockRef, ClaimedTrace, Header, HeaderLinks, LogLinks, Receipt, ReceiptLinks, Trace,
     Transaction, TransactionLinks, Withdrawal, WithdrawalLinks,
@@ -364,6 +364,7 @@ impl BlockParts {
                 }
             }
         }
+        forget_stale(&mut parts.header);
         Ok(parts)
     }
 }

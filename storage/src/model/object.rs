@@ -31,6 +31,8 @@ pub trait Object: Default {
     fn keep_differing(&mut self, claimed: &Self::Links, expected: &Self::Links);
     /// Which fields were given in canonical form.
     fn present_mut(&mut self) -> &mut u32;
+    /// Whether the field of a key was.
+    fn is_given(&self, key: &str) -> bool;
     /// The unknown and odd fields.
     fn extra_mut(&mut self) -> &mut Extra;
 }
@@ -61,10 +63,17 @@ impl<'de, T: Object> Visitor<'de> for ObjectVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Linked<T>, A::Error> {
         let mut read = Linked { value: T::default(), links: T::Links::default() };
+        let mut has_odd = false;
         while let Some(Key(key)) = map.next_key()? {
-            if !read.value.read_entry(&mut read.links, &key, &mut map)? {
+            let before = *read.value.present_mut();
+            if read.value.read_entry(&mut read.links, &key, &mut map)? {
+                has_odd |= before == *read.value.present_mut();
+            } else {
                 keep(read.value.extra_mut(), &key, map.next_value()?);
             }
+        }
+        if has_odd {
+            forget_stale(&mut read.value);
         }
         Ok(read)
     }
@@ -107,12 +116,12 @@ pub(super) fn put(extra: &mut Extra, key: &str, value: Value) {
     extra.get_or_insert_default().insert(key.to_owned(), value);
 }
 
-/// Forgets what was kept of a field that came again, in its canonical form.
-pub(super) fn forget(extra: &mut Extra, key: &str) {
-    let Some(map) = extra else { return };
-    map.remove(key);
-    if map.is_empty() {
-        *extra = None;
+/// Forgets the odd originals of keys that came again in their canonical form: the last one counts.
+pub(super) fn forget_stale<T: Object>(object: &mut T) {
+    let Some(mut kept) = object.extra_mut().take() else { return };
+    kept.retain(|key, _| !object.is_given(key));
+    if !kept.is_empty() {
+        *object.extra_mut() = Some(kept);
     }
 }
 
@@ -240,12 +249,9 @@ macro_rules! json_object {
             }
 
             fn mark(&mut self, key: $keys, text: &str, odd: $crate::model::json::Odd) {
-                // Of a key that came twice the last one counts, and nothing of the first is left.
+                // Of a key that came twice the last one counts: see `forget_stale`.
                 match odd {
-                    None => {
-                        self.set(key);
-                        $crate::model::object::forget(&mut self.extra, text);
-                    }
+                    None => self.set(key),
                     Some(value) => {
                         self.present &= !(1 << key as u8);
                         $crate::model::object::put(&mut self.extra, text, value);
@@ -371,6 +377,14 @@ macro_rules! json_object {
 
             fn present_mut(&mut self) -> &mut u32 {
                 &mut self.present
+            }
+
+            fn is_given(&self, key: &str) -> bool {
+                match key {
+                    $( $key => self.has($keys::$field), )*
+                    $( $lkey => self.has($keys::$lfield), )*
+                    _ => false,
+                }
             }
 
             fn extra_mut(&mut self) -> &mut $crate::model::json::Extra {

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Address, B256, Header, Linked, Log, LogLinks, Object, Receipt, ReceiptLinks, Transaction, U256,
-    restore_extra,
+    Address, B256, BlockParts, Header, Linked, Log, LogLinks, Object, Receipt, ReceiptLinks,
+    Transaction, U256, restore_extra,
 };
 
 /// An object that was read, and how it is written again.
@@ -216,6 +216,13 @@ fn of_a_key_that_comes_twice_the_last_one_counts_and_nothing_is_left_of_the_firs
     }
     let (transaction, _) = again::<Transaction>(r#"{"gas":"0x01","gas":"0x2"}"#).unwrap();
     assert_eq!(transaction.extra, None);
+    let twice = r#"{"size":true,"number":"0x1","size":"0x5","more":1,"number":"0x01"}"#;
+    let parts: BlockParts = serde_json::from_str(twice).unwrap();
+    let block = parts.join(None).unwrap();
+    let written: Value = serde_json::from_str(&block.to_json()).unwrap();
+    assert_eq!(written["size"], "0x5");
+    assert_eq!(written["number"], "0x01");
+    assert_eq!(block.header.extra.unwrap().len(), 2, "the unknown one, and the odd number");
     let (header, written) = again::<Header>(r#"{"size":true,"size":"0x5"}"#).unwrap();
     assert_eq!((header.size, written), (Some(5), json!({ "size": "0x5" })));
     let links: Linked<Receipt> =
