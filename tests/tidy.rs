@@ -77,8 +77,8 @@ mod rules {
         (
             "src",
             "capture",
-            "clock rpc supervisor telemetry storage::model storage::store storage::tables \
-          storage::wal",
+            "clock rpc supervisor telemetry storage::ledger storage::model storage::store \
+          storage::tables storage::wal",
         ),
         (
             "src",
@@ -432,7 +432,7 @@ mod rules {
         let metrics = files(&["src/telemetry/metrics.rs", "storage/src/metrics.rs"]);
         let units = [
             "_total", "_seconds", "_bytes", "_block", "_lsn", "_records", "_blocks", "_places",
-            "_units",
+            "_proofs", "_units",
         ];
         for metric in &metrics {
             for name in metric.text.split('"').filter(|text| text.starts_with("headwater_")) {

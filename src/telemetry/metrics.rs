@@ -56,7 +56,7 @@ pub const BLOCKS_REFUSED: &str = "headwater_blocks_refused_total";
 /// Fields that a provider gave wrong and that were put right, by provider and field.
 pub const FIELDS_MENDED: &str = "headwater_fields_mended_total";
 /// Kinds of proofs that do not come out on a chain: gauge by chain.
-pub const PROOFS_MISSING: &str = "headwater_proofs_missing";
+pub const PROOFS_MISSING: &str = "headwater_missing_proofs";
 /// Whether blocks of a chain are newer than this program, 0 or 1: gauge by chain.
 pub const NEWER_BLOCKS: &str = "headwater_newer_blocks";
 /// Blocks taken back in reorgs, by chain.

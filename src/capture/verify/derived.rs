@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `logIndex` | counting the block's logs |
 //! | receipt `gasUsed` | the difference of `cumulativeGasUsed` |
-//! | receipt `effectiveGasPrice`, transaction `gasPrice` | the fees of the transaction, and the base fee (EIP-1559) |
+//! | `effectiveGasPrice`, `gasPrice` of EIP-1559 | the fees that are signed, and the base fee |
 //! | receipt `contractAddress` | Keccak-256 of sender and nonce |
 //! | receipt `blobGasUsed` | the number of blobs (EIP-4844) |
 //! | receipt `logsBloom`, where it is missing | the logs |
@@ -13,10 +13,10 @@
 //! | fields of another type of transactions | there are none |
 //! | log `removed` | a receipt's log is there |
 //!
-//! As told, and covered by no mark: `totalDifficulty`, `size`, `uncles` (but whether there are any),
-//! `blockTimestamp` of transactions and logs, `blobGasPrice`, `from` without `verify = "senders"`
-//! (and so `contractAddress`), fields that rollups add (`l1Fee` ...), and everything in `extra`
-//! that no rule of the chain names.
+//! As told, and covered by no mark: `totalDifficulty`, `size`, `uncles` (but whether there are
+//! any), `blockTimestamp` of transactions and logs, `blobGasPrice`, `from` without
+//! `verify = "senders"` (and so `contractAddress`), fields that rollups add (`l1Fee` ...), and
+//! everything in `extra` that no rule of the chain names.
 
 use alloy_primitives::Address;
 use headwater_storage::model::{Block, Receipt, ReceiptKey, Transaction, Verified};

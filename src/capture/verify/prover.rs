@@ -184,7 +184,7 @@ impl Prover {
     fn may_be_missing(&self, aspect: &Aspect) -> bool {
         let is_of_chain = match aspect {
             // A later fork brings what this program does not know, to every chain; who leaves
-            // withdrawals out tells nothing that is wrong; and which blocks are old is in the table.
+            // withdrawals out tells nothing that is wrong; which blocks are old, the table says.
             Aspect::HeaderField(_) | Aspect::WithdrawalsList | Aspect::OldReceipts => return true,
             Aspect::TransactionFields(kind) => {
                 return has_type(self.chain_id, *kind) || !is_closed(self.chain_id);

@@ -275,9 +275,17 @@ fn lists_inside_a_transaction_come_in_unusual_forms() {
         assert_eq!(list[0].address, Address::repeat_byte(1));
     }
     for authorization in [
-        json!({ "chainId": 1, "address": address, "nonce": "0x2", "yParity": "0x1", "r": "0x3", "s": "0x4" }),
-        json!({ "chainId": "0x1", "address": address, "nonce": 2, "v": 1, "r": "0x03", "s": "0x4" }),
-        json!({ "chainId": "1", "address": address, "nonce": "0x2", "yParity": "0x1", "v": "0x1", "r": "3", "s": "4" }),
+        json!({
+            "chainId": 1, "address": address, "nonce": "0x2", "yParity": "0x1", "r": "0x3",
+            "s": "0x4",
+        }),
+        json!({
+            "chainId": "0x1", "address": address, "nonce": 2, "v": 1, "r": "0x03", "s": "0x4",
+        }),
+        json!({
+            "chainId": "1", "address": address, "nonce": "0x2", "yParity": "0x1", "v": "0x1",
+            "r": "3", "s": "4",
+        }),
     ] {
         let transaction: Transaction = kept(&json!({ "authorizationList": [authorization] }));
         let list = transaction.authorization_list.unwrap();
