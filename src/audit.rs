@@ -131,9 +131,8 @@ fn prove(prover: &Prover, head: &EventHead, block: &Block) -> Result<Proved, Str
             Err(format!("what follows from its proofs is another: {}", names.join(", ")))
         }
         Ok((proved, _)) if proved.0 & !claims.0 & !links.0 != 0 => Ok(Proved::More),
-        Ok(_) if claims == Verified::default() => Ok(Proved::Nothing),
+        Ok(_) | Err(_) if claims == Verified::default() => Ok(Proved::Nothing),
         Ok(_) => Ok(Proved::AsMarked),
-        Err(_) if claims == Verified::default() => Ok(Proved::Nothing),
         Err(mismatch) => Err(mismatch.to_string()),
     }
 }

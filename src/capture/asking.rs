@@ -70,10 +70,12 @@ impl Source {
         }
         let may_be_late = self.purpose == Purpose::Head && self.late.is_fresh(number);
         let is_late = may_be_late && error.is_absence() && waited < patience(true);
-        let says = match error.cause {
-            _ if is_late => Says::NotYet,
-            ref cause if speaks_of_block(cause) => Says::OfBlock,
-            _ => Says::OfProviders,
+        let says = if is_late {
+            Says::NotYet
+        } else if speaks_of_block(&error.cause) {
+            Says::OfBlock
+        } else {
+            Says::OfProviders
         };
         Err(NotHad { number, error, says, has_body: true })
     }
@@ -104,17 +106,16 @@ impl Source {
         let waited = self.late.keep(number, what, is_history);
         let may_be_late = !is_history && self.late.is_fresh(number) && !asking.spoke.is_empty();
         if may_be_late && waited < patience(asking.tried.is_absent()) {
-            self.only_late(&asking.tried);
+            only_late(&asking.tried);
             return Err(NotHad { number, error, says: Says::NotYet, has_body: true });
         }
         let second = self.go_round(wish, &mut asking).await;
         self.settle(number, &asking.tried, second.as_ref());
-        match second {
-            Some(fetched) => Ok(fetched),
-            None => {
-                let error = asking.tried.error().unwrap_or(error);
-                Err(self.not_had(number, error, &asking))
-            }
+        if let Some(fetched) = second {
+            Ok(fetched)
+        } else {
+            let error = asking.tried.error().unwrap_or(error);
+            Err(self.not_had(number, error, &asking))
         }
     }
 
@@ -165,25 +166,6 @@ impl Source {
             }
         }
         None
-    }
-
-    /// What did not come of a new block is no failure yet: who said so is well, and only late.
-    fn only_late(&self, tried: &Tried) {
-        for told in &tried.told {
-            let error = &told.error;
-            match &error.cause {
-                Cause::Wrong => {
-                    let cause = Cause::BlockMissing;
-                    told.endpoint.failed_once(&RpcError { cause, ..error.clone() });
-                }
-                cause if speaks_of_block(cause) => {
-                    told.endpoint.failed_once(error);
-                }
-                _ => {
-                    told.endpoint.failed(error);
-                }
-            }
-        }
     }
 
     /// Remembers how asking for receipts went. Who gave some that are wrong is told of, and rests
@@ -335,6 +317,21 @@ impl Asking {
             self.known = Some(rest.body);
         } else {
             self.loose = Some(rest.body);
+        }
+    }
+}
+
+/// What did not come of a new block is no failure yet: who said so is well, and only late.
+fn only_late(tried: &Tried) {
+    for told in &tried.told {
+        let error = &told.error;
+        if error.cause == Cause::Wrong {
+            let cause = Cause::BlockMissing;
+            told.endpoint.failed_once(&RpcError { cause, ..error.clone() });
+        } else if speaks_of_block(&error.cause) {
+            told.endpoint.failed_once(error);
+        } else {
+            told.endpoint.failed(error);
         }
     }
 }

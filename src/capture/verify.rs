@@ -332,11 +332,10 @@ fn compare_withdrawals(block: &mut Block, verified: Verified) -> Result<bool, Mi
     match (block.header.withdrawals_root, &block.withdrawals) {
         (None, None) => Ok(false),
         (None, Some(list)) if list.is_empty() => Ok(false),
-        (None, Some(_)) => Err(mismatch()),
         (Some(root), _) if is_empty && root != EMPTY_ROOT && is_rollup => Ok(false),
         // Some providers leave out a list without entries.
         (Some(EMPTY_ROOT), None) => Ok(true),
-        (Some(_), None) => Err(mismatch()),
+        (None, Some(_)) | (Some(_), None) => Err(mismatch()),
         (Some(root), Some(list)) => {
             let mut items = EncodedItems::default();
             for withdrawal in list {

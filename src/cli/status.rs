@@ -99,7 +99,7 @@ fn missing_proofs(chain: &Value) -> String {
             out,
             "  not proved {what}, since block {}{}: {}",
             number(missing, "/block/number"),
-            if is_newer(&what) { " (newer than this program: upgrade)" } else { "" },
+            if is_newer(what) { " (newer than this program: upgrade)" } else { "" },
             word(missing, "/reason"),
         );
     }

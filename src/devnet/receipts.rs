@@ -117,7 +117,7 @@ pub(super) fn bad_list(
         ListFault::Error => return Some(failed(-32000, "receipts length mismatch: 1 vs 0")),
         ListFault::Missing => drop(list.pop()),
         ListFault::NullElement => {
-            list.iter_mut().skip(1).take(1).for_each(|one| *one = Value::Null)
+            list.iter_mut().skip(1).take(1).for_each(|one| *one = Value::Null);
         }
         ListFault::TooMany => list.extend(list.last().cloned()),
         ListFault::Twice => {
@@ -125,7 +125,7 @@ pub(super) fn bad_list(
             list.extend(first);
         }
         ListFault::Shuffled => list.reverse(),
-        ListFault::OtherBlock if is_hash => return None,
+        ListFault::OtherBlock | ListFault::HashOnly if is_hash => return None,
         ListFault::OtherBlock => {
             let parent =
                 block.header.get("parentHash").and_then(|hash| hash.as_str()?.parse().ok());
@@ -141,7 +141,6 @@ pub(super) fn bad_list(
         ListFault::TooLargeInBatch | ListFault::TooLarge => {
             return Some(failed(-32003, "response too large"));
         }
-        ListFault::HashOnly if is_hash => return None,
         ListFault::HashObjectOnly if parameter.is_object() => return None,
         ListFault::HashOnly | ListFault::HashObjectOnly => {
             return Some(failed(-32602, "invalid argument 0: want a block hash"));

@@ -7,11 +7,10 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::data;
 use crate::harness::program;
@@ -19,7 +18,7 @@ use crate::harness::program;
 /// Cases at a time: each is a provider and a node that mostly wait.
 const AT_A_TIME: usize = 10;
 /// How long a case may take until what is due is seen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is right for a case.
 enum Right {
@@ -156,7 +155,8 @@ impl Case {
 
     /// `headwater` with these arguments, its words in `log`.
     fn spawn(&self, arguments: &[&str]) -> Running {
-        let log = fs::File::create(self.folder.path().join("log")).unwrap();
+        let log = self.folder.path().join("log");
+        let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = program();
         command.args(arguments).arg("--data-dir").arg(self.folder.path().join("d"));
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -306,18 +306,8 @@ impl Case {
         for command in commands {
             let mut program = program();
             program.args(command).current_dir(self.folder.path());
-            let output = tokio::task::spawn_blocking(move || {
-                let mut child =
-                    program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-                for _ in 0..300 {
-                    if child.try_wait().unwrap().is_some() {
-                        break;
-                    }
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                child.kill().ok();
-                child.wait_with_output().unwrap()
-            });
+            program.stdout(Stdio::piped()).stderr(Stdio::piped());
+            let output = tokio::task::spawn_blocking(move || program.output().unwrap());
             let output = output.await.unwrap();
             let text =
                 String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -398,25 +388,15 @@ async fn every_provider_of_the_kit_ends_as_is_right() {
     let Some(kit) = kit() else { return };
     let only = std::env::var("HEADWATER_CASES").unwrap_or_default();
     let names: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
-    let places = Arc::new(Semaphore::new(AT_A_TIME));
-    let mut tasks = Vec::new();
-    for (name, start, right) in CASES {
-        if !names.is_empty() && !names.contains(name) {
-            continue;
-        }
-        let (places, kit) = (places.clone(), kit.clone());
-        tasks.push(tokio::spawn(async move {
-            let _place = places.acquire().await.unwrap();
-            let case = Case::start(&kit, name).await;
-            let result = case.try_right(start, right).await;
-            result.map_err(|error| format!("{name}: {error}"))
-        }));
-    }
-    let mut failures = Vec::new();
-    let count = tasks.len();
-    for task in tasks {
-        failures.extend(task.await.unwrap().err());
-    }
+    let wanted = CASES.iter().filter(|(name, ..)| names.is_empty() || names.contains(name));
+    let count = wanted.clone().count();
+    let tried = futures::stream::iter(wanted).map(async |(name, start, right)| {
+        let case = Case::start(&kit, name).await;
+        let result = case.try_right(start, right).await;
+        result.map_err(|error| format!("{name}: {error}"))
+    });
+    let results: Vec<Result<(), String>> = tried.buffer_unordered(AT_A_TIME).collect().await;
+    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
     let shown: Vec<&str> = failures.iter().map(|text| text.get(..1_500).unwrap_or(text)).collect();
     assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), shown.join("\n\n"));
     writeln!(std::io::stderr(), "{count} providers of the kit end as is right").ok();

@@ -130,12 +130,8 @@ impl Provider {
         assert_eq!(source.chain_id().await.unwrap(), Some(1_337), "{what}");
         let head = source.latest().await.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(head.number, self.chain.node.head(), "{what}");
-        let last = self.pool_error(&source);
+        let last = source.pool().status().into_iter().find_map(|endpoint| endpoint.last_error);
         assert_eq!(last, None, "{what}: nothing had to be asked twice");
-    }
-
-    fn pool_error(&self, source: &Source) -> Option<String> {
-        source.pool().status().into_iter().find_map(|endpoint| endpoint.last_error)
     }
 
     /// What its chain id is answered with.
@@ -146,22 +142,27 @@ impl Provider {
 
 /// Each answer of a body, of one call or of a batch.
 fn each(answer: &mut Value) -> Vec<&mut Value> {
-    match answer {
-        Value::Array(list) => list.iter_mut().collect(),
-        one => vec![one],
+    if answer.is_array() {
+        return answer.as_array_mut().into_iter().flatten().collect();
     }
+    vec![answer]
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of forms")]
 async fn envelopes_of_any_form_bring_what_is_in_them() {
     type Form = (&'static str, fn(Value) -> Vec<u8>);
     let forms: [Form; 13] = [
         ("ids as text", |mut answer| {
-            each(&mut answer).into_iter().for_each(|r| r["id"] = r["id"].to_string().into());
+            for reply in each(&mut answer) {
+                reply["id"] = reply["id"].to_string().into();
+            }
             answer.to_string().into()
         }),
         ("ids as doubles", |mut answer| {
-            each(&mut answer).into_iter().for_each(|r| r["id"] = r["id"].as_f64().unwrap().into());
+            for reply in each(&mut answer) {
+                reply["id"] = reply["id"].as_f64().unwrap().into();
+            }
             answer.to_string().into()
         }),
         ("no id for one call", |mut answer| {
@@ -198,11 +199,10 @@ async fn envelopes_of_any_form_bring_what_is_in_them() {
         ("a byte order mark and white space", |answer| {
             format!("\u{feff} \r\n{answer:#}\r\n\n").into()
         }),
-        ("one answer a line", |answer| match answer {
-            Value::Array(list) => {
-                list.iter().map(|reply| format!("{reply}\n")).collect::<String>().into()
-            }
-            one => format!("{one}\n").into(),
+        ("one answer a line", |mut answer| {
+            let lines: Vec<String> =
+                each(&mut answer).into_iter().map(|reply| reply.to_string()).collect();
+            (lines.join("\n") + "\n").into()
         }),
         ("answers of a batch in the other order", |mut answer| {
             if let Value::Array(list) = &mut answer {
@@ -277,6 +277,7 @@ fn quantity(key: &str, value: &Value) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of forms")]
 async fn values_of_any_form_are_proved_and_given_back_as_they_came() {
     type Form = (&'static str, fn(&str, &mut Value));
     let forms: [Form; 8] = [
@@ -568,9 +569,10 @@ async fn throttles_in_any_form_are_throttles() {
     for in_list in [true, false] {
         let limit = limit.clone();
         let provider = Provider::new(move |mut passing| {
-            match &mut passing.answer {
-                Value::Array(list) if in_list => list[1] = limit.clone(),
-                answer => *answer = limit.clone(),
+            if passing.answer.is_array() && in_list {
+                passing.answer[1] = limit.clone();
+            } else {
+                passing.answer = limit.clone();
             }
             ok(passing.answer.to_string())
         })

@@ -333,12 +333,15 @@ fn bit(aspect: &Aspect) -> u64 {
         Aspect::Receipts => 1 << 2,
         Aspect::Withdrawals => 1 << 3,
         Aspect::OldReceipts => 1 << 4,
-        Aspect::WithdrawalsList | Aspect::TransactionFields(_) => RARE,
         Aspect::TransactionType(kind) if *kind < 8 => 1 << (8 + kind),
         Aspect::ReceiptType(kind) if *kind < 8 => 1 << (16 + kind),
         Aspect::TransactionType(0x7e) => 1 << 24,
         Aspect::ReceiptType(0x7e) => 1 << 25,
-        Aspect::TransactionType(_) | Aspect::ReceiptType(_) | Aspect::HeaderField(_) => RARE,
+        Aspect::TransactionType(_)
+        | Aspect::TransactionFields(_)
+        | Aspect::ReceiptType(_)
+        | Aspect::HeaderField(_)
+        | Aspect::WithdrawalsList => RARE,
     }
 }
 

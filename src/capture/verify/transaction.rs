@@ -55,12 +55,11 @@ fn compare_hash(
     items: &mut EncodedItems,
 ) -> Result<(), Mismatch> {
     let claimed = transaction.hash;
-    let computed = match Fields::of(transaction) {
-        Some(fields) => keccak256(items.add(|out| fields.encode(out))),
-        None => {
-            let (block, kind) = (block.block_ref(), transaction.transaction_type);
-            return Err(Mismatch::TransactionType { block, position, kind });
-        }
+    let computed = if let Some(fields) = Fields::of(transaction) {
+        keccak256(items.add(|out| fields.encode(out)))
+    } else {
+        let (block, kind) = (block.block_ref(), transaction.transaction_type);
+        return Err(Mismatch::TransactionType { block, position, kind });
     };
     if claimed == computed {
         return Ok(());

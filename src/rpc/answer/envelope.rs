@@ -157,6 +157,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Reply<T> {
 struct Members<T> {
     id: Option<u64>,
     /// `Some(None)` is an explicit `null`.
+    #[expect(clippy::option_option, reason = "absent and null are two things here")]
     result: Option<Option<T>>,
     error: Option<Value>,
 }

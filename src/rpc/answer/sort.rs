@@ -68,9 +68,10 @@ impl Endpoint {
         // An error without an id is that of who got no answer of its own.
         let stray = stray.and_then(|reply| self.take("none", reply).err());
         let missing = |(call, answer): (&Call, Option<_>)| {
-            answer.unwrap_or_else(|| match &stray {
-                Some(error) => Err(RpcError { method: call.method, ..error.clone() }),
-                None => {
+            answer.unwrap_or_else(|| {
+                if let Some(error) = &stray {
+                    Err(RpcError { method: call.method, ..error.clone() })
+                } else {
                     let reason = "an answer of the batch is missing";
                     Err(self.error(call.method, Cause::Malformed, reason))
                 }

@@ -247,7 +247,10 @@ fn what_is_malformed_is_named_by_its_path() {
 }
 
 /// What the calls of a batch of two get: results, or words of the errors.
-fn batch(body: &str) -> Result<Vec<Result<Option<Value>, String>>, (Cause, String)> {
+/// What each call of a batch got.
+type Answers = Vec<Result<Option<Value>, String>>;
+
+fn batch(body: &str) -> Result<Answers, (Cause, String)> {
     let endpoint = endpoint("http://127.0.0.1:1", None);
     let calls = [Call::block(1), Call::block_receipts(1)];
     let reply: BatchReply<Value> =
@@ -319,7 +322,7 @@ fn one_answer_for_a_batch_is_everybody_s() {
         (r#"[{"code":-32007,"message":"20/second request limit reached"}]"#, throttled()),
         (r#"{"error":"Too many requests"}"#, throttled()),
         (r#"{"message":"hello"}"#, Cause::Malformed),
-        (r#"{}"#, Cause::Malformed),
+        (r"{}", Cause::Malformed),
         (r#"{"id":null,"error":{"code":-32600,"message":"no"}}"#, Cause::BatchRefused),
         (r#"[{"id":null,"error":{"code":-32600,"message":"no"}}]"#, Cause::BatchRefused),
         (r#"{"id":0,"result":"a"}"#, Cause::BatchRefused),
@@ -340,6 +343,7 @@ fn fault(status: u16, is_batch: bool, body: &str) -> Option<(Cause, String)> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of answers")]
 fn what_is_no_json_rpc_is_told_with_its_status_and_its_words() {
     let html = "<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>";
     for (status, body, cause, words) in [

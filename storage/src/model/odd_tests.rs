@@ -104,7 +104,7 @@ fn data_is_understood_in_every_form_that_means_one_thing() {
     }
     for wrong in ["", "0x", "0x0", "0xab"] {
         refused::<Transaction>(&json!({ "hash": wrong }));
-        if wrong != "" && wrong != "0x" {
+        if !wrong.is_empty() && wrong != "0x" {
             refused::<Transaction>(&json!({ "to": wrong }));
         }
     }

@@ -153,11 +153,10 @@ fn authorizations(raw: &RawValue) -> serde_json::Result<(Vec<Authorization>, Odd
         });
     }
     // Providers differ in extra keys here: whatever does not come back the same is kept.
-    let value = Some(list);
     let mut again = String::new();
-    value.write(&mut again);
+    Some(list.clone()).write(&mut again);
     let same = super::json::parse_value(&again).ok() == super::json::parse_value(raw.get()).ok();
-    Ok((value.unwrap_or_default(), original(raw, canonical && same)?))
+    Ok((list, original(raw, canonical && same)?))
 }
 
 impl JsonField for Option<Vec<Authorization>> {

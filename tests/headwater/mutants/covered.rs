@@ -2,7 +2,7 @@
 //! that two blocks are equal where what is covered is.
 
 use headwater_storage::model::{
-    Address, Block, Header, Receipt, Transaction, U256, Verified, Withdrawal,
+    Address, Block, Header, Receipt, Transaction, Verified, Withdrawal,
 };
 use serde_json::Value;
 
@@ -128,7 +128,6 @@ fn of_transaction(transaction: &mut Transaction, marks: Verified, is_arbitrum: b
     if transaction.chain_id == Some(0) {
         transaction.chain_id = None;
     }
-    let _unsigned = transaction.r == U256::ZERO;
 }
 
 fn of_receipt(

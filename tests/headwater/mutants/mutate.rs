@@ -1,5 +1,7 @@
 //! One change, at random, of a block and its receipts as JSON.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 /// Numbers that follow from a seed (splitmix64).
@@ -115,7 +117,7 @@ fn move_log(dice: &mut Dice, receipts: &mut Value) -> String {
 fn borrow_field(dice: &mut Dice, block: &mut Value, receipts: &mut Value) -> String {
     let objects = |value: &Value| {
         let mut list = Vec::new();
-        collect(value, String::new(), &mut list);
+        collect(value, "", &mut list);
         list
     };
     let from = objects(if dice.below(2) == 0 { block } else { receipts });
@@ -134,17 +136,17 @@ fn borrow_field(dice: &mut Dice, block: &mut Value, receipts: &mut Value) -> Str
 }
 
 /// All objects with their JSON pointers.
-fn collect(value: &Value, path: String, list: &mut Vec<(String, Map<String, Value>)>) {
+fn collect(value: &Value, path: &str, list: &mut Vec<(String, Map<String, Value>)>) {
     match value {
         Value::Object(map) => {
-            list.push((path.clone(), map.clone()));
+            list.push((path.to_owned(), map.clone()));
             for (key, value) in map {
-                collect(value, format!("{path}/{key}"), list);
+                collect(value, &format!("{path}/{key}"), list);
             }
         }
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                collect(item, format!("{path}/{at}"), list);
+                collect(item, &format!("{path}/{at}"), list);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -168,13 +170,18 @@ fn change(dice: &mut Dice, value: &mut Value, path: &mut String) -> String {
         Value::Array(items) if !items.is_empty() => {
             let at = dice.below(items.len());
             if stops_here {
-                path.push_str(&format!("[{at}]"));
+                write!(path, "[{at}]").unwrap();
                 return change_items(dice, items, at);
             }
-            path.push_str(&format!("[{at}]"));
+            write!(path, "[{at}]").unwrap();
             change(dice, &mut items[at], path)
         }
-        leaf => change_leaf(dice, leaf),
+        leaf @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => change_leaf(dice, leaf),
     }
 }
 
