@@ -69,10 +69,12 @@ impl Source {
         }
         let may_be_late = self.purpose == Purpose::Head && self.late.is_fresh(number);
         let is_late = may_be_late && error.is_absence() && waited < patience(true);
-        let says = match error.cause {
-            _ if is_late => Says::NotYet,
-            ref cause if speaks_of_block(cause) => Says::OfBlock,
-            _ => Says::OfProviders,
+        let says = if is_late {
+            Says::NotYet
+        } else if speaks_of_block(&error.cause) {
+            Says::OfBlock
+        } else {
+            Says::OfProviders
         };
         Err(NotHad { number, error, says, has_body: true })
     }
@@ -103,18 +105,15 @@ impl Source {
         let waited = self.late.keep(number, what, is_history);
         let may_be_late = !is_history && self.late.is_fresh(number) && !asking.spoke.is_empty();
         if may_be_late && waited < patience(asking.tried.is_absent()) {
-            self.only_late(&asking.tried);
+            only_late(&asking.tried);
             return Err(NotHad { number, error, says: Says::NotYet, has_body: true });
         }
         let second = self.go_round(wish, &mut asking).await;
         self.settle(number, &asking.tried, second.as_ref());
-        match second {
-            Some(fetched) => Ok(fetched),
-            None => {
-                let error = asking.tried.error().unwrap_or(error);
-                Err(self.not_had(number, error, &asking))
-            }
-        }
+        second.ok_or_else(|| {
+            let error = asking.tried.error().unwrap_or(error);
+            self.not_had(number, error, &asking)
+        })
     }
 
     /// Asks one provider after the other, each by the way that is known to be its shortest.
@@ -164,25 +163,6 @@ impl Source {
             }
         }
         None
-    }
-
-    /// What did not come of a new block is no failure yet: who said so is well, and only late.
-    fn only_late(&self, tried: &Tried) {
-        for told in &tried.told {
-            let error = &told.error;
-            match &error.cause {
-                Cause::Wrong => {
-                    let cause = Cause::BlockMissing;
-                    told.endpoint.failed_once(&RpcError { cause, ..error.clone() });
-                }
-                cause if speaks_of_block(cause) => {
-                    told.endpoint.failed_once(error);
-                }
-                _ => {
-                    told.endpoint.failed(error);
-                }
-            }
-        }
     }
 
     /// Remembers how asking for receipts went. Who gave some that are wrong is told of, and rests
@@ -312,6 +292,21 @@ impl Source {
                 chain = %self.pool.chain(), provider = error.provider, number,
                 reason = error.reason, "refused a block"
             );
+        }
+    }
+}
+
+/// What did not come of a new block is no failure yet: who said so is well, and only late.
+fn only_late(tried: &Tried) {
+    for told in &tried.told {
+        let error = &told.error;
+        if error.cause == Cause::Wrong {
+            let cause = Cause::BlockMissing;
+            told.endpoint.failed_once(&RpcError { cause, ..error.clone() });
+        } else if speaks_of_block(&error.cause) {
+            told.endpoint.failed_once(error);
+        } else {
+            told.endpoint.failed(error);
         }
     }
 }

@@ -329,9 +329,10 @@ impl Follower {
             let Some(not_had) = failure else { continue };
             // What is under way and comes soon is not asked for again.
             is_open.store(false, Ordering::Relaxed);
-            let keep = |result| match result {
-                Ok(fetched) => kept.add(fetched, self.config.window_bytes),
-                Err(NotHad { .. }) => {}
+            let keep = |result: Result<Fetched, NotHad>| {
+                if let Ok(fetched) = result {
+                    kept.add(fetched, self.config.window_bytes);
+                }
             };
             behind.into_iter().for_each(keep);
             let rest = groups.for_each(async |group| group.into_iter().for_each(keep));

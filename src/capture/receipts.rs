@@ -45,10 +45,8 @@ impl Step {
 
     /// The one to take after a failure of this.
     pub(super) fn after(self, cause: &Cause) -> Option<Step> {
-        let failed = match cause {
-            Cause::MethodMissing | Cause::InvalidParams => Before::NotTaken,
-            _ => Before::Failed,
-        };
+        let is_certain = matches!(cause, Cause::MethodMissing | Cause::InvalidParams);
+        let failed = if is_certain { Before::NotTaken } else { Before::Failed };
         Some(Step { way: self.way.after(cause)?, before: self.before.max(failed) })
     }
 }
@@ -88,14 +86,14 @@ impl Tried {
     /// One error for all of it. What a provider could not say now weighs most, for nothing follows
     /// from it; then what is wrong with what came; then that nothing came.
     pub(super) fn error(&self) -> Option<RpcError> {
-        let weight = |cause: &Cause| match cause {
-            _ if !speaks_of_block(cause) && !is_not_taken(cause) => 3,
-            Cause::BlockMissing | Cause::Pruned => 1,
-            _ if is_not_taken(cause) => 0,
-            _ => 2,
+        let weight = |error: &RpcError| match speaks_of_block(&error.cause) {
+            true if error.is_absence() => 1,
+            true => 2,
+            false if is_not_taken(&error.cause) => 0,
+            false => 3,
         };
         // The first of the heaviest: by the shortest way.
-        let heaviest = self.told.iter().rev().max_by_key(|told| weight(&told.error.cause))?;
+        let heaviest = self.told.iter().rev().max_by_key(|told| weight(&told.error))?;
         Some(RpcError { reason: self.to_string(), ..heaviest.error.clone() })
     }
 }
@@ -176,9 +174,8 @@ pub(super) async fn along_ways(
             Ok(fetched) => {
                 match step.before {
                     Before::Nothing => endpoint.receipts_came(),
-                    before => {
-                        endpoint.receipts_came_round(step.way, before == Before::NotTaken);
-                    }
+                    Before::NotTaken => endpoint.receipts_came_round(step.way, true),
+                    Before::Failed => endpoint.receipts_came_round(step.way, false),
                 }
                 return Ok(fetched);
             }
@@ -283,14 +280,14 @@ async fn one_by_one(endpoint: &Arc<Endpoint>, body: &Body) -> Result<Receipts, R
         let answers = match asked.as_slice() {
             [] => continue,
             [call] => vec![alone(endpoint, call).await],
-            many => match batch(endpoint, many).await? {
-                Some(answers) => answers,
-                None => {
+            many => {
+                let Some(answers) = batch(endpoint, many).await? else {
                     endpoint.batch_refused(places.len());
                     open.push_front(places);
                     continue;
-                }
-            },
+                };
+                answers
+            }
         };
         let (mut too_big, count) = (Vec::new(), places.len());
         for (at, answer) in places.into_iter().zip(answers) {
