@@ -289,7 +289,7 @@ impl Follower {
     }
 
     /// Fetches the numbers up to the head, several at a time, and applies them in order.
-    async fn catch_up(
+    pub(super) async fn catch_up(
         &self,
         first: u64,
         last: u64,
