@@ -111,12 +111,10 @@ impl Source {
         }
         let second = self.go_round(wish, &mut asking).await;
         self.settle(number, &asking.tried, second.as_ref());
-        if let Some(fetched) = second {
-            Ok(fetched)
-        } else {
+        second.ok_or_else(|| {
             let error = asking.tried.error().unwrap_or(error);
-            Err(self.not_had(number, error, &asking))
-        }
+            self.not_had(number, error, &asking)
+        })
     }
 
     /// Asks one provider after the other, each by the way that is known to be its shortest.
@@ -299,6 +297,21 @@ impl Source {
     }
 }
 
+/// What did not come of a new block is no failure yet: who said so is well, and only late.
+fn only_late(tried: &Tried) {
+    for told in &tried.told {
+        let error = &told.error;
+        if error.cause == Cause::Wrong {
+            let cause = Cause::BlockMissing;
+            told.endpoint.failed_once(&RpcError { cause, ..error.clone() });
+        } else if speaks_of_block(&error.cause) {
+            told.endpoint.failed_once(error);
+        } else {
+            told.endpoint.failed(error);
+        }
+    }
+}
+
 impl Asking {
     fn heard(&mut self, endpoint: &Endpoint, failed: Failed) {
         if speaks_of_block(&failed.error.cause) {
@@ -317,21 +330,6 @@ impl Asking {
             self.known = Some(rest.body);
         } else {
             self.loose = Some(rest.body);
-        }
-    }
-}
-
-/// What did not come of a new block is no failure yet: who said so is well, and only late.
-fn only_late(tried: &Tried) {
-    for told in &tried.told {
-        let error = &told.error;
-        if error.cause == Cause::Wrong {
-            let cause = Cause::BlockMissing;
-            told.endpoint.failed_once(&RpcError { cause, ..error.clone() });
-        } else if speaks_of_block(&error.cause) {
-            told.endpoint.failed_once(error);
-        } else {
-            told.endpoint.failed(error);
         }
     }
 }

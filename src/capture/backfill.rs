@@ -215,7 +215,7 @@ impl Backfill {
             return Err(AppendError::Paused { reason }.into());
         }
         let mut room = Room::new(self.window, self.window_bytes);
-        let mut numbers = missing.iter().flat_map(headwater_storage::model::BlockRange::numbers);
+        let mut numbers = missing.iter().flat_map(BlockRange::numbers);
         let mut fetches = FuturesOrdered::new();
         let mut arrived: VecDeque<Result<Fetched, NotHad>> = VecDeque::new();
         let mut walked = Walked::default();

@@ -291,7 +291,7 @@ impl Follower {
     }
 
     /// Fetches the numbers up to the head, several at a time, and applies them in order.
-    async fn catch_up(
+    pub(super) async fn catch_up(
         &self,
         first: u64,
         last: u64,
@@ -331,7 +331,7 @@ impl Follower {
             let Some(not_had) = failure else { continue };
             // What is under way and comes soon is not asked for again.
             is_open.store(false, Ordering::Relaxed);
-            let keep = |result| {
+            let keep = |result: Result<Fetched, NotHad>| {
                 if let Ok(fetched) = result {
                     kept.add(fetched, self.config.window_bytes);
                 }

@@ -45,8 +45,8 @@ impl Step {
 
     /// The one to take after a failure of this.
     pub(super) fn after(self, cause: &Cause) -> Option<Step> {
-        let is_refused = matches!(cause, Cause::MethodMissing | Cause::InvalidParams);
-        let failed = if is_refused { Before::NotTaken } else { Before::Failed };
+        let is_certain = matches!(cause, Cause::MethodMissing | Cause::InvalidParams);
+        let failed = if is_certain { Before::NotTaken } else { Before::Failed };
         Some(Step { way: self.way.after(cause)?, before: self.before.max(failed) })
     }
 }
@@ -86,19 +86,14 @@ impl Tried {
     /// One error for all of it. What a provider could not say now weighs most, for nothing follows
     /// from it; then what is wrong with what came; then that nothing came.
     pub(super) fn error(&self) -> Option<RpcError> {
-        let weight = |cause: &Cause| {
-            if is_not_taken(cause) {
-                0
-            } else if !speaks_of_block(cause) {
-                3
-            } else if matches!(cause, Cause::BlockMissing | Cause::Pruned) {
-                1
-            } else {
-                2
-            }
+        let weight = |error: &RpcError| match speaks_of_block(&error.cause) {
+            true if error.is_absence() => 1,
+            true => 2,
+            false if is_not_taken(&error.cause) => 0,
+            false => 3,
         };
         // The first of the heaviest: by the shortest way.
-        let heaviest = self.told.iter().rev().max_by_key(|told| weight(&told.error.cause))?;
+        let heaviest = self.told.iter().rev().max_by_key(|told| weight(&told.error))?;
         Some(RpcError { reason: self.to_string(), ..heaviest.error.clone() })
     }
 }
@@ -177,10 +172,10 @@ pub(super) async fn along_ways(
     loop {
         let error = match by(endpoint, wish, body, step.way).await {
             Ok(fetched) => {
-                if step.before == Before::Nothing {
-                    endpoint.receipts_came();
-                } else {
-                    endpoint.receipts_came_round(step.way, step.before == Before::NotTaken);
+                match step.before {
+                    Before::Nothing => endpoint.receipts_came(),
+                    Before::NotTaken => endpoint.receipts_came_round(step.way, true),
+                    Before::Failed => endpoint.receipts_came_round(step.way, false),
                 }
                 return Ok(fetched);
             }
@@ -287,13 +282,12 @@ async fn one_by_one(endpoint: &Arc<Endpoint>, body: &Body) -> Result<Receipts, R
             [] => continue,
             [call] => vec![alone(endpoint, call).await],
             many => {
-                if let Some(answers) = batch(endpoint, many).await? {
-                    answers
-                } else {
+                let Some(answers) = batch(endpoint, many).await? else {
                     endpoint.batch_refused(places.len());
                     open.push_front(places);
                     continue;
-                }
+                };
+                answers
             }
         };
         let (mut too_big, count) = (Vec::new(), places.len());

@@ -19,6 +19,8 @@ const LATE_MAX: Duration = Duration::from_secs(1);
 /// The same once every provider was asked in every way (INV-12).
 const STUCK_FIRST: Duration = Duration::from_secs(1);
 const STUCK_MAX: Duration = Duration::from_secs(30);
+/// The same where not every provider could be asked.
+const AWAY_MAX: Duration = Duration::from_secs(5);
 /// How often the head is looked at meanwhile: once a block, within these bounds.
 const LOOK_MIN: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
@@ -49,7 +51,9 @@ impl Stuck {
             doubled(LATE_FIRST, self.late).min(LATE_MAX)
         } else {
             self.tries = self.tries.saturating_add(1);
-            doubled(STUCK_FIRST, self.tries).min(STUCK_MAX)
+            // One who has it may be back soon.
+            let most = if says == Says::OfSome { AWAY_MAX } else { STUCK_MAX };
+            doubled(STUCK_FIRST, self.tries).min(most)
         };
         self.again_at = now + pause;
     }
@@ -176,8 +180,7 @@ impl Follower {
         memory.stuck = Some(stuck);
     }
 
-    /// Asks once more for the block that does not come. When it does, the head is asked for, and
-    /// all up to it is taken.
+    /// Asks once more for the block that does not come.
     pub(super) async fn ask_again(
         &self,
         number: u64,
@@ -186,8 +189,12 @@ impl Follower {
         match self.source.block(number).await {
             Ok(fetched) => {
                 memory.kept.add(fetched, u64::MAX);
-                memory.stuck = None;
-                (memory.streak, memory.misses) = (STREAK_MAX, 0);
+                (memory.stuck, memory.misses) = (None, 0);
+                self.catch_up(number, number, None, memory).await?;
+                // Where nobody announces, the head is asked for: there may be many more.
+                if !self.heads.is_alive() {
+                    memory.streak = STREAK_MAX;
+                }
                 Ok(Moved::Yes)
             }
             Err(not_had) => {
@@ -245,5 +252,6 @@ mod tests {
         assert_eq!(pauses(Says::NotYet, 5), [250, 500, 1_000, 1_000, 1_000]);
         let grown = [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];
         assert_eq!(pauses(Says::OfBlock, 7), grown);
+        assert_eq!(pauses(Says::OfSome, 1), [5_000], "one was not asked");
     }
 }

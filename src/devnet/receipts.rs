@@ -112,6 +112,9 @@ pub(super) fn bad_list(
     let is_hash = parameter.as_str().is_some_and(|text| text.len() == 66);
     match faults.list {
         ListFault::None => return None,
+        ListFault::OtherBlock | ListFault::HashOnly if is_hash => return None,
+        ListFault::HashObjectOnly if parameter.is_object() => return None,
+        ListFault::TooLargeInBatch if at == 0 => return None,
         ListFault::Null => return Some(Ok("null".to_owned())),
         ListFault::Empty => list.clear(),
         ListFault::Error => return Some(failed(-32000, "receipts length mismatch: 1 vs 0")),
@@ -125,7 +128,6 @@ pub(super) fn bad_list(
             list.extend(first);
         }
         ListFault::Shuffled => list.reverse(),
-        ListFault::OtherBlock | ListFault::HashOnly if is_hash => return None,
         ListFault::OtherBlock => {
             let parent =
                 block.header.get("parentHash").and_then(|hash| hash.as_str()?.parse().ok());
@@ -137,11 +139,9 @@ pub(super) fn bad_list(
                 one.insert("blockHash".to_owned(), B256::repeat_byte(0x66).to_string().into());
             }
         }
-        ListFault::TooLargeInBatch if at == 0 => return None,
         ListFault::TooLargeInBatch | ListFault::TooLarge => {
             return Some(failed(-32003, "response too large"));
         }
-        ListFault::HashObjectOnly if parameter.is_object() => return None,
         ListFault::HashOnly | ListFault::HashObjectOnly => {
             return Some(failed(-32602, "invalid argument 0: want a block hash"));
         }

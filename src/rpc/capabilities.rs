@@ -240,8 +240,8 @@ impl Capabilities {
 impl Endpoint {
     /// The way to receipts that is taken first.
     pub fn receipts_by(&self) -> ReceiptsBy {
-        let way = self.can.receipts_by();
-        if way == ReceiptsBy::Pair && !self.takes_batches() { ReceiptsBy::Number } else { way }
+        let shortest = if self.takes_batches() { ReceiptsBy::Pair } else { ReceiptsBy::Number };
+        self.can.receipts_by().max(shortest)
     }
 
     /// Receipts came by the way that is taken first.

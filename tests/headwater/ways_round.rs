@@ -181,7 +181,8 @@ async fn comes_late(fault: ListFault) {
     provider.set_faults(Faults::default());
     let there = clock::now();
     appliance.follows(&chain).await;
-    assert!(there.elapsed() < Duration::from_secs(3), "{fault:?}: {:?}", there.elapsed());
+    // It is asked for at least once a second; some more for a busy machine.
+    assert!(there.elapsed() < Duration::from_secs(5), "{fault:?}: {:?}", there.elapsed());
     let (_, view) = appliance.get("/v1/providers").await;
     assert_eq!(view["providers"][0]["is_resting"], false, "{view}");
     let (_, metrics) = appliance.text("/metrics").await;
