@@ -46,11 +46,14 @@ pub(super) fn covered(block: &mut Block, marks: Verified) {
 fn keep_extra(extra: &mut headwater_storage::model::Extra, names: &[&str]) {
     if let Some(map) = extra {
         map.retain(|name, _| names.contains(&name.as_str()));
-        // Numbers and texts of the same value.
+        // Forms of the same value.
         for value in map.values_mut() {
-            if let Some(text) = value.as_str() {
-                *value = Value::from(text.to_lowercase());
-            }
+            let text = value.to_string().trim_matches('"').to_lowercase().replace("true", "1");
+            let number = match text.strip_prefix("0x") {
+                Some(digits) => u128::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            };
+            *value = Value::from(number.map_or(text, |number| number.to_string()));
         }
         if map.is_empty() {
             *extra = None;
