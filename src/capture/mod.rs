@@ -3,6 +3,7 @@
 mod assemble;
 mod backfill;
 mod config;
+pub mod examine;
 mod fetch;
 mod follow;
 mod holes;
