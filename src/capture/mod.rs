@@ -4,6 +4,7 @@ mod asking;
 mod assemble;
 mod backfill;
 mod config;
+pub mod examine;
 mod fetch;
 mod follow;
 mod holes;

@@ -182,6 +182,21 @@ pub struct CheckArgs {
     /// The configuration.
     #[arg(long)]
     pub config: PathBuf,
+    /// A scorecard of each key: the same blocks are asked of all, proved and compared; each method,
+    /// batches, and how far back receipts go are tried. Some hundred calls a key.
+    #[arg(long)]
+    pub deep: bool,
+    /// Blocks that are asked of each key: a third of them the chain's last, the others older.
+    #[arg(
+        long,
+        requires = "deep",
+        default_value_t = 6,
+        value_parser = clap::value_parser!(u16).range(1..=200)
+    )]
+    pub blocks: u16,
+    /// Picks the older blocks; by default each run picks others.
+    #[arg(long, requires = "deep")]
+    pub seed: Option<u64>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

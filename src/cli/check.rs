@@ -3,8 +3,10 @@
 use headwater_storage::ledger::MissingProof;
 use serde::Serialize;
 
+use crate::capture::examine::{Sample, Subject, examine};
 use crate::capture::verify::is_newer;
-use crate::capture::{ChainConfig, Source};
+use crate::capture::{CaptureError, ChainConfig, Source};
+use crate::clock;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::node::NodeError;
@@ -12,6 +14,7 @@ use crate::rpc::{DEBUG_TRACE_BLOCK, Keyring, Plan, Pool, TRACE_BLOCK, Wanted};
 
 use super::args::CheckArgs;
 use super::error::CommandError;
+use super::scorecard::Report;
 use super::{costs, output, start};
 
 /// What was found of a chain.
@@ -24,6 +27,9 @@ struct ChainReport {
     missing_proofs: Vec<MissingProof>,
     blocks_per_day: f64,
     plan: Plan,
+    /// Of `--deep`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scorecard: Option<Report>,
 }
 
 /// What was found of a key.
@@ -44,10 +50,18 @@ pub(super) async fn run(args: CheckArgs) -> Result<Exit, CommandError> {
     let config = Config::load(&args.config, std::env::vars())?;
     start::need_keys(&config).await?;
     let keyring = Keyring::new(None, config.secrets.clone());
+    // The time is seed enough, and short enough to be typed again.
+    let seed = args.seed.unwrap_or_else(|| clock::unix_micros() % 1_000_000);
+    let sample = args.deep.then_some(Sample { blocks: args.blocks.into(), seed });
     let mut is_good = true;
     for chain in &config.chain {
-        let report = check_chain(chain, &keyring).await?;
+        let (mut report, subjects) = check_chain(chain, &keyring).await?;
         is_good &= report.keys.iter().all(|key| key.problem.is_none());
+        if let Some(sample) = sample {
+            let scorecard = Report::of(examine(chain, subjects, sample).await, chain);
+            is_good &= scorecard.is_good();
+            report.scorecard = Some(scorecard);
+        }
         let shown = if args.json {
             serde_json::to_string(&report).unwrap_or_default()
         } else {
@@ -58,21 +72,32 @@ pub(super) async fn run(args: CheckArgs) -> Result<Exit, CommandError> {
     Ok(if is_good { Exit::Success } else { Exit::NotReady })
 }
 
-async fn check_chain(chain: &ChainConfig, keyring: &Keyring) -> Result<ChainReport, CommandError> {
+async fn check_chain(
+    chain: &ChainConfig,
+    keyring: &Keyring,
+) -> Result<(ChainReport, Vec<Subject>), CommandError> {
     let pool = Pool::new(&chain.name, &chain.provider, keyring).map_err(NodeError::from)?;
     // Each key's word counts by itself: nothing is stored here.
     let prover = chain.prover().of_providers(1);
     let source = Source::new(pool, prover.into()).with_traces(chain.traces);
-    let mut keys = Vec::new();
+    let (mut keys, mut subjects) = (Vec::new(), Vec::new());
     let mut head = None;
     for endpoint in source.pool().endpoints() {
         let found = source.probe(endpoint, chain.chain_id).await;
         head = head.max(found.as_ref().ok().copied());
-        let announces = match endpoint.announces().await {
+        let announced = endpoint.announces().await;
+        let announces = match announced.clone() {
             None => Ok(false),
             Some(result) => result.map(|()| true),
         };
+        let is_of_other_chain = matches!(found, Err(CaptureError::ChainId { .. }));
         let problem = found.err().map(|error| error.to_string());
+        subjects.push(Subject {
+            endpoint: endpoint.clone(),
+            problem: problem.clone().or(announces.clone().err()),
+            is_of_other_chain,
+            announces: announced,
+        });
         keys.push(KeyReport {
             name: endpoint.name().to_owned(),
             chain_id: problem.is_none().then_some(chain.chain_id),
@@ -99,7 +124,9 @@ async fn check_chain(chain: &ChainConfig, keyring: &Keyring) -> Result<ChainRepo
         source.wanted().iter().copied().chain([Wanted::Announcement]).collect();
     let (chain, plan) = (chain.name.to_string(), Plan::of(source.pool(), &following));
     let missing_proofs = source.prover().proofs().missing;
-    Ok(ChainReport { chain, head, keys, missing_proofs, blocks_per_day, plan })
+    let report =
+        ChainReport { chain, head, keys, missing_proofs, blocks_per_day, plan, scorecard: None };
+    Ok((report, subjects))
 }
 
 fn text(report: &ChainReport) -> String {
@@ -133,5 +160,6 @@ fn text(report: &ChainReport) -> String {
     }
     lines.extend(report.plan.providers.iter().map(|provider| format!("  {provider}")));
     lines.push(format!("  {}", costs::following(&report.plan, report.blocks_per_day)));
+    lines.extend(report.scorecard.as_ref().map(Report::text));
     lines.join("\n")
 }

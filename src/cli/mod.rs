@@ -15,6 +15,7 @@ mod providers;
 mod repair;
 mod restore;
 mod run;
+mod scorecard;
 mod sql;
 mod start;
 mod status;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use alloy_primitives::B256;
+use serde_json::Value;
 
 use super::{DEBUG_TRACE_BLOCK, TRACE_BLOCK};
 
@@ -68,6 +69,11 @@ impl Call {
     pub fn debug_trace_block(number: u64) -> Call {
         let params = format!("[\"{number:#x}\",{{\"tracer\":\"callTracer\"}}]");
         Call { method: DEBUG_TRACE_BLOCK, params }
+    }
+
+    /// Any other call; `params` is a list.
+    pub fn other(method: &'static str, params: &Value) -> Call {
+        Call { method, params: params.to_string() }
     }
 
     /// The method, as a list.

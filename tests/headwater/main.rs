@@ -51,6 +51,8 @@ mod replayed;
 #[cfg(test)]
 mod schedules;
 #[cfg(test)]
+mod scorecard;
+#[cfg(test)]
 mod sinks;
 #[cfg(test)]
 mod traces;
