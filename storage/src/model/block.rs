@@ -364,6 +364,7 @@ impl BlockParts {
                 }
             }
         }
+        parts.header.settle_twice_given();
         Ok(parts)
     }
 }

@@ -30,6 +30,9 @@ pub trait Object: Default {
     fn present_mut(&mut self) -> &mut u32;
     /// The unknown and odd fields.
     fn extra_mut(&mut self) -> &mut Extra;
+    /// Of a key that was there twice the last one counts: an odd original before a canonical value
+    /// is forgotten, or it would be written beside it.
+    fn settle_twice_given(&mut self);
 }
 
 /// An object as read, with the links that it claims.
@@ -63,6 +66,7 @@ impl<'de, T: Object> Visitor<'de> for ObjectVisitor<T> {
                 keep(read.value.extra_mut(), key, map.next_value()?);
             }
         }
+        read.value.settle_twice_given();
         Ok(read)
     }
 }
@@ -70,6 +74,16 @@ impl<'de, T: Object> Visitor<'de> for ObjectVisitor<T> {
 /// Keeps an unknown or odd field.
 pub(super) fn keep(extra: &mut Extra, key: &str, value: serde_json::Value) {
     extra.get_or_insert_default().insert(key.to_owned(), value);
+}
+
+/// Forgets a kept field; whether it was there.
+pub(super) fn forget(extra: &mut Extra, key: &str) -> bool {
+    let Some(map) = extra else { return false };
+    let was_there = map.remove(key).is_some();
+    if map.is_empty() {
+        *extra = None;
+    }
+    was_there
 }
 
 /// Reads the kept fields again into an object that came from a table's row: a known key whose
@@ -171,7 +185,8 @@ macro_rules! json_object {
 
         impl $name {
             /// The names of the known fields in JSON.
-            pub const NAMES: &'static [&'static str] = &[$( $key, )* $( $lkey, )*];
+            pub const NAMES: &'static [&'static str] =
+                &[$( $key, )* $( $( $nkey, )* )? $( $lkey, )*];
 
             /// Whether the provider gave this field.
             pub fn has(&self, key: $keys) -> bool {
@@ -183,10 +198,22 @@ macro_rules! json_object {
                 self.present |= 1 << key as u8;
             }
 
+            /// Says that a field has another value than the one that was given, so that the
+            /// original of that one is forgotten.
+            pub fn corrected(&mut self, key: $keys) {
+                let Some(name) = $name::NAMES.get(key as usize) else { return };
+                if $crate::model::object::forget(&mut self.extra, name) {
+                    self.set(key);
+                }
+            }
+
             fn mark(&mut self, key: $keys, text: &str, odd: $crate::model::json::Odd) {
                 match odd {
                     None => self.set(key),
-                    Some(value) => $crate::model::object::keep(&mut self.extra, text, value),
+                    Some(value) => {
+                        self.present &= !(1 << key as u8);
+                        $crate::model::object::keep(&mut self.extra, text, value);
+                    }
                 }
             }
         }
@@ -303,7 +330,6 @@ macro_rules! json_object {
                     let mut text = String::new();
                     $crate::model::json::JsonField::write(&claimed.$lfield, &mut text);
                     let odd = $crate::model::json::parse_value(&text).ok();
-                    self.present &= !(1 << $keys::$lfield as u8);
                     self.mark($keys::$lfield, $lkey, odd);
                 } )*
             }
@@ -314,6 +340,20 @@ macro_rules! json_object {
 
             fn extra_mut(&mut self) -> &mut $crate::model::json::Extra {
                 &mut self.extra
+            }
+
+            fn settle_twice_given(&mut self) {
+                let present = self.present;
+                let is_given = |name: &str| {
+                    let bit = $name::NAMES.iter().position(|known| *known == name);
+                    bit.is_some_and(|bit| present & (1 << bit) != 0)
+                };
+                if let Some(map) = &mut self.extra {
+                    map.retain(|name, _| !is_given(name));
+                    if map.is_empty() {
+                        self.extra = None;
+                    }
+                }
             }
         }
 

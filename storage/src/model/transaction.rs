@@ -165,8 +165,10 @@ struct AuthorizationText<'a> {
     chain_id: &'a str,
     address: &'a str,
     nonce: &'a str,
-    #[serde(borrow, alias = "v")]
-    y_parity: &'a str,
+    #[serde(borrow)]
+    y_parity: Option<&'a str>,
+    /// What some providers give in its place, or beside it.
+    v: Option<&'a str>,
     r: &'a str,
     s: &'a str,
 }
@@ -222,11 +224,14 @@ impl JsonField for Option<Vec<Authorization>> {
         let mut canonical = true;
         let mut list = Vec::with_capacity(texts.len());
         for text in texts {
+            let y_parity = text.y_parity.or(text.v).ok_or_else(|| {
+                de::Error::custom("an authorization has neither `yParity` nor `v`")
+            })?;
             list.push(Authorization {
                 chain_id: scalar(text.chain_id, &mut canonical)?,
                 address: scalar(text.address, &mut canonical)?,
                 nonce: scalar(text.nonce, &mut canonical)?,
-                y_parity: scalar(text.y_parity, &mut canonical)?,
+                y_parity: scalar(y_parity, &mut canonical)?,
                 r: scalar(text.r, &mut canonical)?,
                 s: scalar(text.s, &mut canonical)?,
             });
