@@ -6,6 +6,7 @@ use headwater_storage::model::{Block, Log, Receipt, Transaction};
 
 use super::prover::{Prover, Word, types_of};
 use super::rules::{is_before_byzantium, kind};
+use super::transaction::extra_number;
 use super::{Aspect, EMPTY_ROOT, EncodedItems, Mismatch, compare, ordered_root};
 
 /// Whether the root is proved; `false` where it cannot be: no receipts, or of a kind that does not
@@ -13,7 +14,8 @@ use super::{Aspect, EMPTY_ROOT, EncodedItems, Mismatch, compare, ordered_root};
 pub(super) fn prove(prover: &Prover, word: Word<'_>, block: &Block) -> Result<bool, Mismatch> {
     if block.transactions.is_empty() {
         let root = compare(block, "the receipts root", block.header.receipts_root, EMPTY_ROOT);
-        return prover.judge(word, &[Aspect::Receipts], root);
+        // Chains with roots of their own have Ethereum's for none: nothing is learned from that.
+        return if root.is_ok() { Ok(true) } else { prover.judge(word, &[Aspect::Receipts], root) };
     }
     let Some(receipts) = &block.receipts else { return Ok(false) };
     let compared = compare_root(block, receipts);
@@ -99,10 +101,7 @@ struct Added {
 
 impl Added {
     fn of(transaction: &Transaction, receipt: &Receipt) -> Added {
-        let number = |key: &str| {
-            let text = receipt.extra.as_ref()?.get(key)?.as_str()?;
-            u128::from_str_radix(text.strip_prefix("0x")?, 16).ok()
-        };
+        let number = |key: &str| extra_number(receipt.extra.as_deref(), key);
         let fields = match transaction.transaction_type {
             kind::DEPOSIT => number("depositNonce").zip(number("depositReceiptVersion")),
             kind::CELO_FEE_CURRENCY => {
