@@ -5,6 +5,7 @@
 
 mod aspect;
 mod derived;
+mod doubts;
 mod header;
 mod prover;
 mod receipt;
@@ -17,7 +18,9 @@ use alloy::rlp::Encodable;
 use alloy_primitives::{Address, B256, b256, keccak256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use headwater_storage::model::json::Scalar;
-use headwater_storage::model::{Block, BlockRef, Extra, HeaderKey, Verified, Withdrawal};
+use headwater_storage::model::{
+    Block, BlockRef, Extra, HeaderKey, Transaction, Verified, Withdrawal,
+};
 
 pub use aspect::Aspect;
 pub use derived::Mended;
@@ -219,15 +222,16 @@ impl Prover {
         if transaction::prove(self, word, block)? {
             verified = verified.with(Verified::TRANSACTIONS);
         }
-        let withdrawals = compare_withdrawals(block, verified);
+        let withdrawals = self.compare_withdrawals(block);
         if withdrawals != Ok(false) {
             let compared = withdrawals.map(drop);
             let aspects: &[Aspect] = match block.withdrawals {
                 Some(_) => &[Aspect::Withdrawals],
                 None => &[Aspect::WithdrawalsList],
             };
-            // Nothing is learned from a list that was left out and has no entries.
-            let is_plain = compared.is_ok() && block.withdrawals.is_none();
+            // Nothing is learned from a list without entries, or that was left out.
+            let is_empty = block.withdrawals.as_ref().is_none_or(Vec::is_empty);
+            let is_plain = compared.is_ok() && is_empty;
             if is_plain || self.judge(word, aspects, compared)? {
                 verified = verified.with(Verified::WITHDRAWALS);
             }
@@ -282,6 +286,37 @@ impl Prover {
         }
         Ok(is_proved)
     }
+
+    /// Whether the withdrawals come out; `Ok(false)`: there is nothing to prove.
+    fn compare_withdrawals(&self, block: &Block) -> Result<bool, Mismatch> {
+        let mismatch = || Mismatch::Withdrawals { block: block.block_ref() };
+        let is_empty = block.withdrawals.as_ref().is_none_or(Vec::is_empty);
+        match (block.header.withdrawals_root, &block.withdrawals) {
+            (None, None) => Ok(false),
+            (None, Some(list)) if list.is_empty() => Ok(false),
+            (Some(EMPTY_ROOT), _) if is_empty => Ok(true),
+            (Some(_), _) if is_empty && self.is_of_rollup(block) => Ok(false),
+            (None, Some(_)) | (Some(_), None) => Err(mismatch()),
+            (Some(root), Some(list)) => {
+                let mut items = EncodedItems::default();
+                for withdrawal in list {
+                    items.add(|out| encode_withdrawal(withdrawal, out));
+                }
+                compare(block, "the withdrawals root", root, ordered_root(&items))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Since Isthmus the root of an OP-stack block is that of a contract's storage, and the list
+    /// stays empty. Whose block it is follows from the chain, and from its first transaction, a
+    /// deposit that hashes to its hash; the others need not, they may be newer than this program.
+    fn is_of_rollup(&self, block: &Block) -> bool {
+        let first = block.transactions.first();
+        let is_deposit = |first: &&Transaction| first.transaction_type == rules::kind::DEPOSIT;
+        rules::may_be_op_stack(self.chain_id())
+            && first.filter(is_deposit).is_some_and(transaction::comes_out)
+    }
 }
 
 fn compare(
@@ -318,32 +353,6 @@ impl EncodedItems {
         encode(&mut self.bytes);
         self.ends.push((start, self.bytes.len()));
         self.bytes.get(start..).unwrap_or_default()
-    }
-}
-
-/// Whether the withdrawals come out; `Ok(false)`: there is nothing to prove.
-fn compare_withdrawals(block: &mut Block, verified: Verified) -> Result<bool, Mismatch> {
-    let mismatch = || Mismatch::Withdrawals { block: block.block_ref() };
-    let first = block.transactions.first().map(|transaction| transaction.transaction_type);
-    // Since Isthmus the root of an OP-stack block is that of a contract's storage, and the list
-    // stays empty. Whose block it is, is proved: its first transaction is a deposit.
-    let is_rollup = first == Some(rules::kind::DEPOSIT) && verified.has(Verified::TRANSACTIONS);
-    let is_empty = block.withdrawals.as_ref().is_none_or(Vec::is_empty);
-    match (block.header.withdrawals_root, &block.withdrawals) {
-        (None, None) => Ok(false),
-        (None, Some(list)) if list.is_empty() => Ok(false),
-        (Some(root), _) if is_empty && root != EMPTY_ROOT && is_rollup => Ok(false),
-        // Some providers leave out a list without entries.
-        (Some(EMPTY_ROOT), None) => Ok(true),
-        (None, Some(_)) | (Some(_), None) => Err(mismatch()),
-        (Some(root), Some(list)) => {
-            let mut items = EncodedItems::default();
-            for withdrawal in list {
-                items.add(|out| encode_withdrawal(withdrawal, out));
-            }
-            compare(block, "the withdrawals root", root, ordered_root(&items))?;
-            Ok(true)
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Black-box tests of the whole appliance.
 
 #[cfg(test)]
+mod adversary;
+#[cfg(test)]
 mod asked;
 #[cfg(test)]
 mod backups;

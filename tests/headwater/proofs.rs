@@ -11,12 +11,17 @@ use serde_json::{Value, json};
 use crate::data;
 
 /// A block of a chain of our own, as its provider gives it.
-struct Given {
-    block: Value,
-    receipts: Value,
+pub(crate) struct Given {
+    pub(crate) block: Value,
+    pub(crate) receipts: Value,
 }
 
-fn given() -> Given {
+pub(crate) fn given() -> Given {
+    given_at(2)
+}
+
+/// The same, of a number below 4.
+pub(crate) fn given_at(number: u64) -> Given {
     let config = DevnetConfig {
         block_time: std::time::Duration::ZERO,
         transactions: 9,
@@ -24,14 +29,14 @@ fn given() -> Given {
     };
     let node = Arc::new(DevNode::new(config).unwrap());
     node.mine(3).unwrap();
-    let built = node.by_number(2).unwrap();
+    let built = node.by_number(number).unwrap();
     let parse = |text: &str| serde_json::from_str(text).unwrap();
     Given { block: parse(&built.full), receipts: parse(&built.receipts_text) }
 }
 
 impl Given {
     /// A recorded or made block of a folder beside the project, where it is there.
-    fn of_case(name: &str) -> Option<Given> {
+    pub(crate) fn of_case(name: &str) -> Option<Given> {
         let folder = data::chain_data()?.join("../cases").join(name);
         let read = |file: &str| {
             let text = std::fs::read_to_string(folder.join(file)).ok()?;
@@ -42,7 +47,11 @@ impl Given {
     }
 
     /// The block as capture reads it, and what a prover says of it when `provider` gives it.
-    fn prove(&self, prover: &Prover, provider: &str) -> Result<(Block, Verified), String> {
+    pub(crate) fn prove(
+        &self,
+        prover: &Prover,
+        provider: &str,
+    ) -> Result<(Block, Verified), String> {
         let parts: BlockParts = serde_json::from_str(&self.block.to_string()).unwrap();
         let receipts: Vec<Linked<Receipt>> =
             serde_json::from_str(&self.receipts.to_string()).unwrap();
@@ -55,15 +64,15 @@ impl Given {
     }
 }
 
-fn roots(chain_id: u64) -> Prover {
+pub(crate) fn roots(chain_id: u64) -> Prover {
     Prover::new(chain_id, Depth::Roots)
 }
 
-fn missing(prover: &Prover) -> Vec<String> {
+pub(crate) fn missing(prover: &Prover) -> Vec<String> {
     prover.proofs().missing.into_iter().map(|missing| missing.what).collect()
 }
 
-fn all() -> Verified {
+pub(crate) fn all() -> Verified {
     Verified::HEADER.with(Verified::TRANSACTIONS).with(Verified::RECEIPTS)
 }
 

@@ -7,10 +7,12 @@
 //! | receipt `gasUsed` | the difference of `cumulativeGasUsed` |
 //! | `effectiveGasPrice`, `gasPrice` of EIP-1559 | the fees that are signed, and the base fee |
 //! | receipt `contractAddress` | Keccak-256 of sender and nonce |
-//! | receipt `blobGasUsed` | the number of blobs (EIP-4844) |
+//! | receipt `blobGasUsed` of a blob transaction | the number of blobs (EIP-4844) |
 //! | receipt `logsBloom`, where it is missing | the logs |
 //! | `v`, `yParity`, `chainId` | each other, as far as they were signed |
 //! | fields of another type of transactions | there are none |
+//! | signature and price of a deposit | there are none |
+//! | all but data and chain of Arbitrum's type 0x6a | they are the same in every one |
 //! | log `removed` | a receipt's log is there |
 //!
 //! As told, and covered by no mark: `totalDifficulty`, `size`, `uncles` (but whether there are
@@ -18,13 +20,17 @@
 //! `verify = "senders"` (and so `contractAddress`), fields that rollups add (`l1Fee` ...), and
 //! everything in `extra` that no rule of the chain names.
 
-use alloy_primitives::Address;
-use headwater_storage::model::{Block, Receipt, ReceiptKey, Transaction, Verified};
+use alloy_primitives::{Address, U256, address};
+use headwater_storage::model::{
+    Block, LogKey, Receipt, ReceiptKey, Transaction, TransactionKey, Verified,
+};
 
 use super::receipt::bloom_of;
 use super::rules::kind;
 use super::transaction::parity;
 
+/// Who starts Arbitrum's blocks (`ArbosAddress`, OffchainLabs/go-ethereum `core/types`).
+const ARBITRUM_SYSTEM: Address = address!("00000000000000000000000000000000000a4b05");
 /// Gas of a blob (EIP-4844).
 const BLOB_GAS: u64 = 131_072;
 
@@ -33,7 +39,7 @@ const BLOB_GAS: u64 = 131_072;
 pub struct Mended(u32);
 
 impl Mended {
-    const NAMES: [&'static str; 11] = [
+    const NAMES: [&'static str; 17] = [
         "logIndex",
         "gasUsed",
         "effectiveGasPrice",
@@ -45,6 +51,12 @@ impl Mended {
         "blobGasUsed",
         "removed",
         "fields of another type",
+        "from",
+        "to",
+        "value",
+        "gas",
+        "nonce",
+        "r and s",
     ];
 
     fn add(&mut self, name: &str) {
@@ -53,27 +65,38 @@ impl Mended {
         }
     }
 
-    /// Sets a field to what it must be; whether it had another value is remembered.
-    fn set<T: PartialEq>(&mut self, name: &str, field: &mut T, value: T) {
-        if *field != value {
+    /// Sets a field to what it must be; whether it had another value is remembered, and told, so
+    /// that the original of that value is forgotten too.
+    #[must_use]
+    fn set<T: PartialEq>(&mut self, name: &str, field: &mut T, value: T) -> bool {
+        let is_other = *field != value;
+        if is_other {
             *field = value;
             self.add(name);
         }
+        is_other
     }
 
     /// Sets a field to what it must be; that it was missing is no fault.
-    fn fill<T: PartialEq>(&mut self, name: &str, field: &mut Option<T>, value: T) {
-        if field.as_ref().is_some_and(|field| *field != value) {
+    #[must_use]
+    fn fill<T: PartialEq>(&mut self, name: &str, field: &mut Option<T>, value: T) -> bool {
+        if field.as_ref() == Some(&value) {
+            return false;
+        }
+        if field.replace(value).is_some() {
             self.add(name);
         }
-        *field = Some(value);
+        true
     }
 
     /// Clears a field that cannot be there.
-    fn clear<T>(&mut self, name: &str, field: &mut Option<T>) {
-        if field.take().is_some() {
+    #[must_use]
+    fn clear<T>(&mut self, name: &str, field: &mut Option<T>) -> bool {
+        let was_there = field.take().is_some();
+        if was_there {
             self.add(name);
         }
+        was_there
     }
 
     /// The names of the fields.
@@ -115,9 +138,11 @@ fn count_logs(block: &mut Block, mended: &mut Mended) {
     let receipts = block.receipts.iter_mut().flatten();
     let logs = receipts.flat_map(|receipt| receipt.logs.list_mut().iter_mut());
     for (at, log) in logs.enumerate() {
-        mended.set("logIndex", &mut log.log_index, at as u64);
-        if log.removed == Some(true) {
-            mended.set("removed", &mut log.removed, Some(false));
+        if mended.set("logIndex", &mut log.log_index, at as u64) {
+            log.corrected(LogKey::log_index);
+        }
+        if log.removed == Some(true) && mended.set("removed", &mut log.removed, Some(false)) {
+            log.corrected(LogKey::removed);
         }
     }
 }
@@ -126,15 +151,23 @@ fn mend_transactions(block: &mut Block, verified: Verified, mended: &mut Mended)
     let fees = Fees::of(block, verified);
     let outside = outside_roots(block);
     for (position, transaction) in block.transactions.iter_mut().enumerate() {
-        if transaction.transaction_type > kind::ETHEREUM_MAX || outside == Some(position) {
+        if outside == Some(position) {
             continue;
         }
-        mend_signature(transaction, mended);
+        match transaction.transaction_type {
+            0..=kind::ETHEREUM_MAX | kind::CELO_FEE_CURRENCY => {
+                mend_signature(transaction, mended);
+            }
+            kind::ARBITRUM_INTERNAL => mend_internal(transaction, mended),
+            kind::DEPOSIT => mend_unsigned(transaction, mended),
+            _ => continue,
+        }
         drop_foreign_fields(transaction, mended);
         if transaction.transaction_type > 1
             && let Some(price) = fees.price_of(transaction)
+            && mended.fill("gasPrice", &mut transaction.gas_price, price)
         {
-            mended.fill("gasPrice", &mut transaction.gas_price, price);
+            transaction.corrected(TransactionKey::gas_price);
         }
     }
 }
@@ -144,50 +177,93 @@ fn outside_roots(block: &Block) -> Option<usize> {
     block.transactions.len().checked_sub(1).filter(|last| block.is_outside_roots(*last))
 }
 
+/// Sets fields of a transaction to what they must be.
+macro_rules! mend_fields {
+    ($mended:ident, $transaction:ident, $( $field:ident = $value:expr, $name:literal; )*) => { $(
+        if $mended.set($name, &mut $transaction.$field, $value) {
+            $transaction.corrected(TransactionKey::$field);
+        }
+    )* };
+}
+
 /// `v`, `yParity` and `chainId` repeat each other.
 fn mend_signature(transaction: &mut Transaction, mended: &mut Mended) {
     let signed = parity(transaction);
+    let (v, has_parity) = (transaction.v, transaction.y_parity.is_some());
     if transaction.transaction_type == 0 {
         // EIP-155: the chain is in `v`; before it, in nothing.
-        let chain = transaction.v.filter(|v| *v >= 35).map(|v| (v - 35) / 2);
-        if transaction.chain_id.is_some() && transaction.chain_id != chain {
-            mended.set("chainId", &mut transaction.chain_id, chain);
+        let chain = v.filter(|v| *v >= 35).map(|v| (v - 35) / 2);
+        if transaction.chain_id.is_some() {
+            mend_fields!(mended, transaction, chain_id = chain, "chainId";);
         }
-        if transaction.y_parity.is_some() {
-            let parity = transaction.v.map(|v| if v >= 35 { (v - 35) % 2 } else { v % 27 });
-            mended.set("yParity", &mut transaction.y_parity, parity);
+        if has_parity {
+            let parity = v.map(|v| if v >= 35 { (v - 35) % 2 } else { v % 27 });
+            mend_fields!(mended, transaction, y_parity = parity, "yParity";);
         }
-    } else {
-        for (name, field) in [("v", &mut transaction.v), ("yParity", &mut transaction.y_parity)] {
-            if field.is_some() {
-                mended.set(name, field, Some(signed));
-            }
-        }
+        return;
+    }
+    if v.is_some() {
+        mend_fields!(mended, transaction, v = Some(signed), "v";);
+    }
+    if has_parity {
+        mend_fields!(mended, transaction, y_parity = Some(signed), "yParity";);
     }
 }
 
-/// A transaction has no fields of a later type.
+/// Arbitrum starts a block with a call of its own, by the system's account to itself: the hash
+/// covers the chain and the data, and all else is the same in every one.
+fn mend_internal(transaction: &mut Transaction, mended: &mut Mended) {
+    mend_unsigned(transaction, mended);
+    mend_fields!(mended, transaction,
+        from = ARBITRUM_SYSTEM, "from";
+        to = Some(ARBITRUM_SYSTEM), "to";
+        value = U256::ZERO, "value";
+        gas = 0, "gas";
+        nonce = 0, "nonce";
+    );
+}
+
+/// Who makes a transaction by the chain's rules pays no gas and signs nothing.
+fn mend_unsigned(transaction: &mut Transaction, mended: &mut Mended) {
+    mend_fields!(mended, transaction, r = U256::ZERO, "r and s"; s = U256::ZERO, "r and s";);
+    if transaction.v.is_some() {
+        mend_fields!(mended, transaction, v = Some(0), "v";);
+    }
+    if transaction.y_parity.is_some() {
+        mend_fields!(mended, transaction, y_parity = Some(0), "yParity";);
+    }
+    if transaction.gas_price.is_some() {
+        mend_fields!(mended, transaction, gas_price = Some(0), "gasPrice";);
+    }
+}
+
+/// A transaction has no fields of another type.
 fn drop_foreign_fields(transaction: &mut Transaction, mended: &mut Mended) {
-    let name = "fields of another type";
     let kind = transaction.transaction_type;
-    if kind < 1 {
-        mended.clear(name, &mut transaction.access_list);
+    let has_access_list = matches!(kind, 1..=4 | kind::CELO_FEE_CURRENCY);
+    let has_dynamic_fee = matches!(kind, 2..=4 | kind::CELO_FEE_CURRENCY);
+    macro_rules! clear_unless {
+        ($($belongs:expr => $field:ident,)*) => { $(
+            if !$belongs && mended.clear("fields of another type", &mut transaction.$field) {
+                transaction.corrected(TransactionKey::$field);
+            }
+        )* };
     }
-    if kind < 2 {
-        mended.clear(name, &mut transaction.max_fee_per_gas);
-        mended.clear(name, &mut transaction.max_priority_fee_per_gas);
-    }
-    if kind != 3 {
-        mended.clear(name, &mut transaction.max_fee_per_blob_gas);
-        mended.clear(name, &mut transaction.blob_versioned_hashes);
-    }
-    if kind != 4 {
-        mended.clear(name, &mut transaction.authorization_list);
+    clear_unless! {
+        has_access_list => access_list,
+        has_dynamic_fee => max_fee_per_gas,
+        has_dynamic_fee => max_priority_fee_per_gas,
+        kind == 3 => max_fee_per_blob_gas,
+        kind == 3 => blob_versioned_hashes,
+        kind == 4 => authorization_list,
     }
 }
 
 /// How gas is paid for in a block.
 struct Fees {
+    /// A chain whose headers are not Ethereum's may have its own rules here too: Kaia takes the
+    /// base fee from legacy transactions, Polygon zkEVM a part of the price.
+    is_known: bool,
     base: Option<u128>,
     /// Arbitrum takes the base fee alone, whatever is offered.
     is_arbitrum: bool,
@@ -197,14 +273,16 @@ impl Fees {
     fn of(block: &Block, verified: Verified) -> Fees {
         let first = block.transactions.first().map(|first| first.transaction_type);
         Fees {
-            base: block.header.base_fee_per_gas.filter(|_| verified.has(Verified::HEADER)),
+            is_known: verified.has(Verified::HEADER),
+            base: block.header.base_fee_per_gas,
             is_arbitrum: first == Some(kind::ARBITRUM_INTERNAL),
         }
     }
 
     /// Wei per gas that a transaction of one of Ethereum's types pays (EIP-1559).
     fn price_of(&self, transaction: &Transaction) -> Option<u128> {
-        if self.is_arbitrum || transaction.transaction_type > kind::ETHEREUM_MAX {
+        let is_other = self.is_arbitrum || transaction.transaction_type > kind::ETHEREUM_MAX;
+        if is_other || !self.is_known {
             return None;
         }
         if transaction.transaction_type < 2 {
@@ -226,19 +304,25 @@ fn mend_receipts(block: &mut Block, verified: Verified, mended: &mut Mended) {
         if outside == Some(position) {
             continue;
         }
-        if let Some(used) = receipt.cumulative_gas_used.checked_sub(before) {
-            mended.set("gasUsed", &mut receipt.gas_used, used);
+        if let Some(used) = receipt.cumulative_gas_used.checked_sub(before)
+            && mended.set("gasUsed", &mut receipt.gas_used, used)
+        {
+            receipt.corrected(ReceiptKey::gas_used);
         }
         before = receipt.cumulative_gas_used;
         if !has_transactions || transaction.transaction_type > kind::ETHEREUM_MAX {
             continue;
         }
-        if let Some(price) = fees.price_of(transaction) {
-            mended.fill("effectiveGasPrice", &mut receipt.effective_gas_price, price);
+        if let Some(price) = fees.price_of(transaction)
+            && mended.fill("effectiveGasPrice", &mut receipt.effective_gas_price, price)
+        {
+            receipt.corrected(ReceiptKey::effective_gas_price);
         }
         if let Some(blobs) = &transaction.blob_versioned_hashes {
             let used = BLOB_GAS.saturating_mul(blobs.len() as u64);
-            mended.fill("blobGasUsed", &mut receipt.blob_gas_used, used);
+            if mended.fill("blobGasUsed", &mut receipt.blob_gas_used, used) {
+                receipt.corrected(ReceiptKey::blob_gas_used);
+            }
         }
         mend_contract(transaction, receipt, mended);
     }
@@ -253,8 +337,11 @@ fn mend_contract(transaction: &Transaction, receipt: &mut Receipt, mended: &mut 
     if has_failed && receipt.contract_address.is_none() {
         return;
     }
-    match address {
+    let is_other = match address {
         Some(address) => mended.fill("contractAddress", &mut receipt.contract_address, address),
         None => mended.clear("contractAddress", &mut receipt.contract_address),
+    };
+    if is_other {
+        receipt.corrected(ReceiptKey::contract_address);
     }
 }

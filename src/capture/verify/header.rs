@@ -147,8 +147,10 @@ fn avalanche_hash(header: &Header) -> Option<B256> {
 fn berachain_hash(header: &Header) -> Option<B256> {
     let key: Bytes = extra(&header.extra, "parentProposerPubkey")?;
     let optional = ethereum_fields(header);
-    let of_prague = optional.iter().take_while(|field| field.is_some()).count();
-    if of_prague < 6 || optional.iter().skip(of_prague).any(Option::is_some) {
+    let (of_prague, later) = optional.split_at_checked(6)?;
+    let is_of_prague = of_prague.iter().all(Option::is_some) && later.iter().all(Option::is_none);
+    // Of another length it could be a later field of Ethereum's under this name.
+    if !is_of_prague || key.len() != 48 {
         return None;
     }
     let mut fields = head_of(header);
@@ -158,22 +160,18 @@ fn berachain_hash(header: &Header) -> Option<B256> {
     Some(hash_of_list(&fields))
 }
 
-/// The names of fields that this program does not know, in order, comma-separated; `None` where
-/// there are none.
-pub(super) fn unknown_fields(header: &Header) -> Option<String> {
-    let mut names = String::new();
-    for (name, value) in header.extra.iter().flat_map(|extra| extra.iter()) {
+/// The names of fields that this program does not know, in order, as far as they are kept.
+pub(super) fn unknown_fields(header: &Header) -> impl Iterator<Item = String> {
+    let mut bytes = 0;
+    let names = header.extra.iter().flat_map(|extra| extra.iter()).filter(|(name, value)| {
         // Known fields stand here too, where their form was odd.
-        let is_known = value.is_null()
-            || BESIDE.contains(&name.as_str())
-            || Header::NAMES.contains(&name.as_str());
-        if is_known || names.len() + name.len() > NAMES_BYTES_MAX {
-            continue;
-        }
-        if !names.is_empty() {
-            names.push(',');
-        }
-        names.extend(name.chars().flat_map(char::escape_default));
-    }
-    Some(names).filter(|names| !names.is_empty())
+        let is_known = BESIDE.contains(&name.as_str()) || Header::NAMES.contains(&name.as_str());
+        !value.is_null() && !is_known
+    });
+    let is_kept = move |name: &&String| {
+        bytes += name.len();
+        bytes <= NAMES_BYTES_MAX
+    };
+    let escaped = |name: &String| name.chars().flat_map(char::escape_default).collect();
+    names.map(|(name, _)| name).take_while(is_kept).map(escaped)
 }

@@ -7,17 +7,17 @@
 //! the same, where there are two, and is then the whole chain's property: written to the ledger,
 //! and told by `check`, `status` and the log.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::keccak256;
 use headwater_storage::ledger::{ChainProofs, MissingProof};
-use headwater_storage::model::{Block, BlockRef};
+use headwater_storage::model::{Block, BlockRef, Header};
 
 use crate::clock;
 
+use super::doubts::Doubts;
 use super::rules::{has_type, is_closed, is_excepted, is_new_type};
 use super::{Aspect, Depth, Mismatch};
 
@@ -32,10 +32,8 @@ pub enum Unprovable {
     Refuse,
 }
 
-/// How often one provider's word is asked for where no second one answers.
-const WORDS_MAX: u32 = 20;
-/// Doubts, and missing proofs, that are remembered.
-const DOUBTS_MAX: usize = 64;
+/// Missing proofs that are remembered.
+const MISSING_MAX: usize = 64;
 /// How often is told that blocks are newer than this program.
 const WARN_EVERY: Duration = Duration::from_hours(1);
 
@@ -51,6 +49,8 @@ pub struct Prover {
     providers: usize,
     /// Aspects that came out, one bit each, so that the usual case takes no lock.
     made: AtomicU64,
+    /// Whether blocks were found that are newer than this program.
+    has_newer: AtomicBool,
     known: Mutex<Known>,
     keeper: Option<Keeper>,
 }
@@ -58,17 +58,8 @@ pub struct Prover {
 #[derive(Default)]
 struct Known {
     proofs: ChainProofs,
-    doubts: BTreeMap<Aspect, Doubt>,
+    doubts: Doubts,
     warned: Option<Instant>,
-}
-
-/// Something that did not come out and was not decided yet.
-#[derive(Default)]
-struct Doubt {
-    /// What did not come out, as a digest: who gives the same gives the same digest.
-    evidence: B256,
-    providers: Vec<String>,
-    words: u32,
 }
 
 /// Whose word a block is.
@@ -95,6 +86,7 @@ impl Prover {
             unprovable: Unprovable::default(),
             providers: 1,
             made: AtomicU64::new(0),
+            has_newer: AtomicBool::new(false),
             known: Mutex::default(),
             keeper: None,
         }
@@ -114,10 +106,23 @@ impl Prover {
 
     /// The same, with what was found out earlier.
     #[must_use]
-    pub fn with_proofs(self, proofs: ChainProofs) -> Prover {
+    pub fn with_proofs(self, mut proofs: ChainProofs) -> Prover {
+        if is_closed(self.chain_id) {
+            // What an earlier version found out of a chain that is known whole, as far as this
+            // version does not know better.
+            let lasting = [Aspect::WithdrawalsList, Aspect::OldReceipts].map(|it| it.to_string());
+            let lasts = |what: &String| is_newer(what) || lasting.contains(what);
+            proofs.missing.retain(|missing| lasts(&missing.what));
+        }
         let made = proofs.made.iter().map(|made| bit_of_text(made)).fold(0, |all, bit| all | bit);
+        let has_newer = proofs.missing.iter().any(|missing| is_newer(&missing.what));
         let known = Known { proofs, ..Known::default() };
-        Prover { made: AtomicU64::new(made), known: Mutex::new(known), ..self }
+        Prover {
+            made: AtomicU64::new(made),
+            has_newer: AtomicBool::new(has_newer),
+            known: Mutex::new(known),
+            ..self
+        }
     }
 
     /// The same; what is found out from now on is kept.
@@ -162,6 +167,9 @@ impl Prover {
     ) -> Result<bool, Mismatch> {
         let Err(mismatch) = compared else {
             self.came_out(aspects);
+            if aspects.contains(&Aspect::Header) {
+                self.retract_newer(word.block.number);
+            }
             return Ok(true);
         };
         let number = word.block.number;
@@ -172,12 +180,20 @@ impl Prover {
             self.warn_if_new(&missing, word.block);
             return Ok(false);
         }
-        let Some(aspect) = aspects.iter().find(|aspect| self.may_be_missing(aspect)) else {
+        let may_be_missing = |aspect: &&Aspect| self.may_be_missing(aspect);
+        let Some(aspect) = aspects.iter().find(may_be_missing) else {
             let is_lifted_by_setting = !is_closed(self.chain_id);
             let wrapped = |mismatch| Mismatch::Changed { mismatch: Box::new(mismatch) };
             return Err(if is_lifted_by_setting { wrapped(mismatch) } else { mismatch });
         };
-        self.doubt(word, aspect, mismatch)
+        // Providers add fields of their own: the one that all of them give is decided.
+        let is_field = |aspect: &&Aspect| matches!(aspect, Aspect::HeaderField(_));
+        let doubted: Vec<&Aspect> = if is_field(&aspect) {
+            aspects.iter().filter(is_field).collect()
+        } else {
+            vec![aspect]
+        };
+        self.doubt(word, &doubted, mismatch)
     }
 
     /// Whether it may be the chain's property that an aspect does not come out.
@@ -233,58 +249,80 @@ impl Prover {
     }
 
     /// Whether something that did not come out is decided to be the chain's property.
-    fn doubt(&self, word: Word<'_>, aspect: &Aspect, mismatch: Mismatch) -> Result<bool, Mismatch> {
+    fn doubt(
+        &self,
+        word: Word<'_>,
+        doubted: &[&Aspect],
+        mismatch: Mismatch,
+    ) -> Result<bool, Mismatch> {
         let Some(provider) = word.provider else { return Err(mismatch) };
         let setting = match self.unprovable {
             Unprovable::Keep => None,
             Unprovable::Refuse => Some("`unprovable = \"refuse\"` is set"),
         };
         let reason = mismatch.to_string();
+        // Who gives the same gives the same text, with the block and both hashes.
         let evidence = keccak256(&reason);
         let decided = self.with(|known| {
-            if known.doubts.len() >= DOUBTS_MAX || known.proofs.missing.len() >= DOUBTS_MAX {
-                known.doubts.clear();
+            let before = known.proofs.missing.len();
+            let mut decided = Vec::with_capacity(1);
+            for aspect in doubted {
+                let said = known.doubts.add(aspect, evidence, provider, self.providers.min(2));
+                let has_room = before + decided.len() < MISSING_MAX;
+                let Some(providers) = said.filter(|_| setting.is_none() && has_room) else {
+                    continue;
+                };
+                known.doubts.forget(aspect);
+                decided.push(MissingProof {
+                    what: aspect.to_string(),
+                    reason: reason.clone(),
+                    block: word.block,
+                    providers,
+                    found_at: clock::unix_seconds(),
+                });
             }
-            let doubt = known.doubts.entry(aspect.clone()).or_default();
-            if doubt.evidence != evidence {
-                *doubt = Doubt { evidence, ..Doubt::default() };
-            }
-            doubt.words += 1;
-            if !doubt.providers.iter().any(|known| known == provider) {
-                doubt.providers.push(provider.to_owned());
-            }
-            let is_agreed = doubt.providers.len() >= self.providers.min(2);
-            let is_enough = is_agreed || doubt.words >= WORDS_MAX;
-            if !is_enough || setting.is_some() || known.proofs.missing.len() >= DOUBTS_MAX {
-                return None;
-            }
-            let doubt = known.doubts.remove(aspect)?;
-            let missing = MissingProof {
-                what: aspect.to_string(),
-                reason,
-                block: word.block,
-                providers: doubt.providers,
-                found_at: clock::unix_seconds(),
-            };
-            // Seen before, from a later block on.
-            known.proofs.missing.retain(|known| known.what != missing.what);
-            known.proofs.missing.push(missing.clone());
-            Some((missing, known.proofs.clone()))
+            // Those that were seen before, from a later block on, are seen from this one on.
+            let is_again = |what: &String| decided.iter().any(|missing| missing.what == *what);
+            known.proofs.missing.retain(|known| !is_again(&known.what));
+            known.proofs.missing.extend(decided.iter().cloned());
+            decided
         });
-        let Some((missing, proofs)) = decided else {
+        let Some(first) = decided.first() else {
             let waits = setting.unwrap_or("a second provider has to give the same");
-            let (aspect, mismatch) = (aspect.to_string(), Box::new(mismatch));
+            let names: Vec<String> = doubted.iter().map(ToString::to_string).collect();
+            let (aspect, mismatch) = (names.join(", "), Box::new(mismatch));
             return Err(Mismatch::Doubtful { mismatch, aspect, waits });
         };
-        self.keep(Some(proofs));
-        tracing::warn!(
-            chain_id = self.chain_id, block = %word.block, what = missing.what,
-            reason = missing.reason, providers = missing.providers.join("+"),
-            "this cannot be proved on this chain by the rules that this version knows: it is kept, \
-             marked as not proved"
-        );
-        self.warn_if_new(&missing, word.block);
+        self.keep(Some(self.proofs()));
+        for missing in &decided {
+            tracing::warn!(
+                chain_id = self.chain_id, block = %word.block, what = missing.what,
+                reason = missing.reason, providers = missing.providers.join("+"),
+                "this cannot be proved on this chain by the rules that this version knows: it is \
+                 kept, marked as not proved"
+            );
+        }
+        self.has_newer.fetch_or(is_newer(&first.what), Ordering::Relaxed);
+        self.warn_if_new(first, word.block);
         Ok(false)
+    }
+
+    /// A later block whose header came out shows that no fork had changed headers: an earlier one
+    /// was a lie, or this version knows the fork. Lies of that kind are doubted again.
+    fn retract_newer(&self, number: u64) {
+        if !self.has_newer.load(Ordering::Relaxed) {
+            return;
+        }
+        let changed = self.with(|known| {
+            let before = known.proofs.missing.len();
+            known.proofs.missing.retain(|missing| {
+                !missing.what.starts_with(FIELD_PREFIX) || missing.block.number >= number
+            });
+            let has_newer = known.proofs.missing.iter().any(|missing| is_newer(&missing.what));
+            self.has_newer.store(has_newer, Ordering::Relaxed);
+            (known.proofs.missing.len() < before).then(|| known.proofs.clone())
+        });
+        self.keep(changed);
     }
 
     fn keep(&self, changed: Option<ChainProofs>) {
@@ -319,8 +357,12 @@ impl Prover {
 pub fn is_newer(what: &str) -> bool {
     let kind =
         what.rsplit_once(" of type 0x").and_then(|(_, kind)| u64::from_str_radix(kind, 16).ok());
-    what.starts_with("header field ") || kind.is_some_and(is_new_type)
+    let field = what.strip_prefix(FIELD_PREFIX);
+    field.is_some_and(|name| !Header::NAMES.contains(&name)) || kind.is_some_and(is_new_type)
 }
+
+/// How header fields that this program does not know are named.
+const FIELD_PREFIX: &str = "header field ";
 
 /// The bit of aspects that have none of their own: it is never set, so they take the lock.
 const RARE: u64 = 1 << 63;

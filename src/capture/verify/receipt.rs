@@ -13,7 +13,8 @@ use super::{Aspect, EMPTY_ROOT, EncodedItems, Mismatch, compare, extra, ordered_
 pub(super) fn prove(prover: &Prover, word: Word<'_>, block: &Block) -> Result<bool, Mismatch> {
     if block.transactions.is_empty() {
         let root = compare(block, "the receipts root", block.header.receipts_root, EMPTY_ROOT);
-        return prover.judge(word, &[Aspect::Receipts], root);
+        // Chains with roots of their own have Ethereum's for none: nothing is learned from that.
+        return if root.is_ok() { Ok(true) } else { prover.judge(word, &[Aspect::Receipts], root) };
     }
     let Some(receipts) = &block.receipts else { return Ok(false) };
     let compared = compare_root(block, receipts);

@@ -88,7 +88,7 @@ const BYZANTIUM: [(u64, u64, u64); 2] =
     [(1, 4_370_000, 1_508_131_331), (61, 8_772_000, 1_568_332_800)];
 
 /// Every exception that is known beforehand, each with its source above or beside it.
-static EXCEPTIONS: [Exception; 14] = [
+static EXCEPTIONS: [Exception; 15] = [
     // What the hash of such a transaction is made of is in no answer (PIP-74).
     of_type(&[137, 80_002], kind::STATE_SYNC, EVERY_BLOCK),
     Exception { ids: &[42_161], aspect: Aspect::Header, below: NITRO },
@@ -104,6 +104,9 @@ static EXCEPTIONS: [Exception; 14] = [
     Exception { ids: &[42_220], aspect: Aspect::Transactions, below: CELO_L2 },
     Exception { ids: &[42_220], aspect: Aspect::Receipts, below: CELO_L2 },
     Exception { ids: &[100], aspect: Aspect::Header, below: GNOSIS_MERGE },
+    // Anvil and Hardhat: for an account that is impersonated they sign with what is no signature,
+    // and take a hash of their own (`impersonated_hash`, foundry-rs/foundry).
+    Exception { ids: &[31_337], aspect: Aspect::Transactions, below: EVERY_BLOCK },
     // Sealed by `AuRa` from the first block on: POA Core, Sokol, Kovan, Energy Web, Volta.
     Exception { ids: &[99, 77, 42, 246, 73_799], aspect: Aspect::Header, below: EVERY_BLOCK },
 ];
@@ -135,13 +138,21 @@ pub(super) fn is_closed(chain_id: u64) -> bool {
     CLOSED.iter().any(|chain| chain.id == chain_id)
 }
 
+/// Types that are known as a chain's own, though not what their hashes are made of: zkSync's
+/// 0x71, Tempo's 0x76, Arbitrum's of before Nitro 0x78, Celo's 0x7a (CIP-66) and 0x7c (CIP-42).
+const KNOWN_BY_NAME: [u64; 5] = [0x71, 0x76, 0x78, 0x7a, 0x7c];
+/// The highest type that EIP-2718 allows; chains that do not keep to it have types above, such as
+/// zkSync's 0xfe and 0xff.
+const TYPE_MAX: u64 = 0x7f;
+
 /// Whether a type of transactions is new to this program, or may be the chain's.
 pub(super) fn is_new_type(kind: u64) -> bool {
     use kind::{CELO_FEE_CURRENCY, DEPOSIT, ETHEREUM_MAX, STATE_SYNC};
     let is_known = kind <= ETHEREUM_MAX
         || ARBITRUM.contains(&kind)
+        || KNOWN_BY_NAME.contains(&kind)
         || [CELO_FEE_CURRENCY, DEPOSIT, STATE_SYNC].contains(&kind);
-    !is_known
+    !is_known && kind <= TYPE_MAX
 }
 
 /// Whether a chain that is known whole has a type of transactions.
@@ -150,9 +161,21 @@ pub(super) fn has_type(chain_id: u64, kind: u64) -> bool {
     kind <= kind::ETHEREUM_MAX || added.is_some_and(|types| types.contains(&kind))
 }
 
+/// Whether a chain may be a rollup of the OP stack.
+pub(super) fn may_be_op_stack(chain_id: u64) -> bool {
+    !is_closed(chain_id) || has_type(chain_id, kind::DEPOSIT)
+}
+
 /// Whether it is known beforehand that an aspect of a block does not come out.
 pub(super) fn is_excepted(chain_id: u64, number: u64, aspect: &Aspect) -> bool {
+    let is_about = |excepted: &Aspect| match (excepted, aspect) {
+        // Where no root comes out, the hashes and leaves that go into it need not either.
+        (Aspect::Transactions, Aspect::TransactionType(_))
+        | (Aspect::Receipts, Aspect::ReceiptType(_)) => true,
+        (excepted, aspect) => excepted == aspect,
+    };
     EXCEPTIONS.iter().any(|exception| {
-        exception.aspect == *aspect && number < exception.below && exception.ids.contains(&chain_id)
+        let is_there = number < exception.below && exception.ids.contains(&chain_id);
+        is_there && is_about(&exception.aspect)
     })
 }

@@ -125,6 +125,16 @@ pub(super) fn forget_stale<T: Object>(object: &mut T) {
     }
 }
 
+/// Forgets a kept field; whether it was there.
+pub(super) fn forget(extra: &mut Extra, key: &str) -> bool {
+    let Some(map) = extra else { return false };
+    let was_there = map.remove(key).is_some();
+    if map.is_empty() {
+        *extra = None;
+    }
+    was_there
+}
+
 /// Reads the kept fields again into an object that came from a table's row: a known key whose
 /// value did not fit its column gets its exact value back.
 struct Again<'a, T>(&'a mut T);
@@ -236,7 +246,8 @@ macro_rules! json_object {
 
         impl $name {
             /// The names of the known fields in JSON.
-            pub const NAMES: &'static [&'static str] = &[$( $key, )* $( $lkey, )*];
+            pub const NAMES: &'static [&'static str] =
+                &[$( $key, )* $( $( $nkey, )* )? $( $lkey, )*];
 
             /// Whether the provider gave this field.
             pub fn has(&self, key: $keys) -> bool {
@@ -246,6 +257,15 @@ macro_rules! json_object {
             /// Says that the provider gave this field in its canonical form.
             pub fn set(&mut self, key: $keys) {
                 self.present |= 1 << key as u8;
+            }
+
+            /// Says that a field has another value than the one that was given, so that the
+            /// original of that one is forgotten.
+            pub fn corrected(&mut self, key: $keys) {
+                let Some(name) = $name::NAMES.get(key as usize) else { return };
+                if $crate::model::object::forget(&mut self.extra, name) {
+                    self.set(key);
+                }
             }
 
             fn mark(&mut self, key: $keys, text: &str, odd: $crate::model::json::Odd) {

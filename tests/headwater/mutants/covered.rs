@@ -10,6 +10,7 @@ use serde_json::Value;
 const ETHEREUM_MAX: u64 = 4;
 const DEPOSIT: u64 = 0x7e;
 const INTERNAL: u64 = 0x6a;
+const FEE_CURRENCY: u64 = 0x7b;
 
 /// Leaves what the marks cover.
 pub(super) fn covered(block: &mut Block, marks: Verified) {
@@ -76,28 +77,16 @@ fn of_header(header: &mut Header, marks: Verified) {
 fn of_transaction(transaction: &mut Transaction, marks: Verified, is_arbitrum: bool) {
     let kind = transaction.transaction_type;
     transaction.present = 0;
-    if kind > ETHEREUM_MAX {
-        let t = std::mem::take(transaction);
-        let (hash, transaction_type, input) = (t.hash, t.transaction_type, t.input);
-        *transaction = Transaction { hash, transaction_type, input, ..Transaction::default() };
-        if kind == DEPOSIT {
-            transaction.from = t.from;
-            transaction.to = t.to;
-            transaction.value = t.value;
-            transaction.gas = t.gas;
-            transaction.extra = t.extra;
-            // Absent, null and zero are one.
-            let is_zero = |value: &Value| value.is_null() || *value == "0x0" || *value == false;
-            if let Some(map) = &mut transaction.extra {
-                map.retain(|_, value| !is_zero(value));
-            }
-            keep_extra(&mut transaction.extra, &["mint", "sourceHash", "isSystemTx"]);
-        } else {
-            transaction.chain_id = t.chain_id;
-        }
+    if kind > ETHEREUM_MAX && kind != FEE_CURRENCY {
+        of_system(transaction);
         return;
     }
-    transaction.extra = None;
+    // Celo's: as type 2, with a token.
+    let names: &[&str] = if kind == FEE_CURRENCY { &["feeCurrency"] } else { &[] };
+    keep_extra(&mut transaction.extra, names);
+    if kind == FEE_CURRENCY {
+        transaction.gas_price = None;
+    }
     if !marks.has(Verified::SENDERS) {
         transaction.from = Address::ZERO;
     }
@@ -133,6 +122,25 @@ fn of_transaction(transaction: &mut Transaction, marks: Verified, is_arbitrum: b
     }
 }
 
+/// A transaction that the chain makes.
+fn of_system(transaction: &mut Transaction) {
+    (transaction.v, transaction.y_parity, transaction.gas_price) = (None, None, None);
+    if transaction.transaction_type != DEPOSIT {
+        transaction.extra = None;
+        return;
+    }
+    transaction.chain_id = None;
+    transaction.nonce = 0;
+    // Absent, null and zero are one.
+    let is_zero = |value: &Value| {
+        value.is_null() || *value == "0x0" || *value == "0x" || *value == false || *value == 0
+    };
+    if let Some(map) = &mut transaction.extra {
+        map.retain(|_, value| !is_zero(value));
+    }
+    keep_extra(&mut transaction.extra, &["mint", "sourceHash", "isSystemTx"]);
+}
+
 fn of_receipt(
     receipt: &mut Receipt,
     transaction: &Transaction,
@@ -142,7 +150,7 @@ fn of_receipt(
     let kind = transaction.transaction_type;
     receipt.present = 0;
     let is_ethereum = kind <= ETHEREUM_MAX && marks.has(Verified::TRANSACTIONS);
-    let is_priced = is_ethereum && !is_arbitrum && (kind < 2 || marks.has(Verified::HEADER));
+    let is_priced = is_ethereum && !is_arbitrum && marks.has(Verified::HEADER);
     if !is_priced {
         receipt.effective_gas_price = None;
     }
@@ -154,13 +162,16 @@ fn of_receipt(
         receipt.contract_address = None;
     }
     if kind == DEPOSIT {
-        let has_version = receipt.extra.as_ref().is_some_and(|map| {
-            map.contains_key("depositReceiptVersion") && map.contains_key("depositNonce")
-        });
+        let is_there = |name: &str| {
+            let value = receipt.extra.as_ref().and_then(|map| map.get(name));
+            value.is_some_and(|value| value.is_string() || value.is_u64())
+        };
+        let has_version = is_there("depositReceiptVersion") && is_there("depositNonce");
         let names: &[&str] = &["depositNonce", "depositReceiptVersion"];
         keep_extra(&mut receipt.extra, if has_version { names } else { &[] });
     } else {
-        receipt.extra = None;
+        let names: &[&str] = if kind == FEE_CURRENCY { &["baseFee"] } else { &[] };
+        keep_extra(&mut receipt.extra, names);
     }
     for log in receipt.logs.list_mut() {
         log.present = 0;

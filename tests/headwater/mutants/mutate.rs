@@ -153,6 +153,25 @@ fn collect(value: &Value, path: &str, list: &mut Vec<(String, Map<String, Value>
     }
 }
 
+/// Gives a key of one object a second time, before or behind the first, now and then.
+pub(super) fn repeat(dice: &mut Dice, texts: &mut [String; 2]) -> Option<String> {
+    if dice.below(8) != 0 {
+        return None;
+    }
+    let text = &mut texts[dice.below(2)];
+    let mut value: Value = serde_json::from_str(text).unwrap();
+    let mut places = Vec::new();
+    collect(&value, "", &mut places);
+    let (path, object) = &places[dice.below(places.len())];
+    let (key, old) = object.iter().nth(dice.below(object.len()))?;
+    let mut new = old.clone();
+    change_leaf(dice, &mut new);
+    let mark = if dice.below(2) == 0 { "!" } else { "~" };
+    value.pointer_mut(path).unwrap()[mark] = json!(7);
+    *text = value.to_string().replacen(&format!("\"{mark}\":7"), &format!("\"{key}\":{new}"), 1);
+    Some(format!("{key} twice at {path} ({mark}), as {new:.60}"))
+}
+
 /// Walks down at random and changes what it meets.
 fn change(dice: &mut Dice, value: &mut Value, path: &mut String) -> String {
     let stops_here = dice.below(6) == 0;
@@ -247,7 +266,7 @@ fn change_items(dice: &mut Dice, items: &mut Vec<Value>, at: usize) -> String {
 fn change_leaf(dice: &mut Dice, leaf: &mut Value) -> String {
     let text = leaf.as_str().unwrap_or_default().to_owned();
     let digits = text.strip_prefix("0x").unwrap_or_default().to_owned();
-    let new = match dice.below(12) {
+    let new = match dice.below(14) {
         0..=4 if !digits.is_empty() => {
             let at = dice.below(digits.len());
             let mut bytes = digits.clone().into_bytes();
@@ -259,6 +278,8 @@ fn change_leaf(dice: &mut Dice, leaf: &mut Value) -> String {
         7 => json!("0x"),
         8 => json!(dice.below(100)),
         9 => json!(format!("0x{}", "0".repeat(digits.len()))),
+        12 => json!(format!("0x0{:x}", dice.below(300))),
+        13 => json!(format!("0x{:X}", dice.below(300))),
         10 => json!(text.to_uppercase().replacen("0X", "0x", 1)),
         _ => json!(format!("0x{}{digits}", ["0", "00", "ff", "1"][dice.below(4)])),
     };
