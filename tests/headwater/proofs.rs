@@ -1,7 +1,7 @@
 //! Which proofs a chain allows is never up to an answer: it stands in the table of chains, or was
 //! found out when the chain was seen first, by two providers where there are two.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use headwater::capture::verify::{Depth, Mismatch, Prover, Unprovable, is_newer};
 use headwater::devnet::{DevNode, DevnetConfig};
@@ -20,15 +20,19 @@ pub(crate) fn given() -> Given {
     given_at(2)
 }
 
-/// The same, of a number below 4.
+/// The same, of a number below 4. It is the same block each time, whatever the clock says.
 pub(crate) fn given_at(number: u64) -> Given {
-    let config = DevnetConfig {
-        block_time: std::time::Duration::ZERO,
-        transactions: 9,
-        ..DevnetConfig::default()
-    };
-    let node = Arc::new(DevNode::new(config).unwrap());
-    node.mine(3).unwrap();
+    static NODE: OnceLock<Arc<DevNode>> = OnceLock::new();
+    let node = NODE.get_or_init(|| {
+        let config = DevnetConfig {
+            block_time: std::time::Duration::ZERO,
+            transactions: 9,
+            ..DevnetConfig::default()
+        };
+        let node = Arc::new(DevNode::new(config).unwrap());
+        node.mine(3).unwrap();
+        node
+    });
     let built = node.by_number(number).unwrap();
     let parse = |text: &str| serde_json::from_str(text).unwrap();
     Given { block: parse(&built.full), receipts: parse(&built.receipts_text) }

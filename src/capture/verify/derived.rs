@@ -116,6 +116,8 @@ pub(super) fn fill_blooms(block: &mut Block) {
     for receipt in block.receipts.iter_mut().flatten() {
         if receipt.logs_bloom.is_empty() && !receipt.has(ReceiptKey::logs_bloom) {
             receipt.logs_bloom = bloom_of(receipt).to_vec().into();
+            // An original that says otherwise would be read in its place.
+            receipt.corrected(ReceiptKey::logs_bloom);
         }
     }
 }

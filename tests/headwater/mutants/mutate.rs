@@ -162,7 +162,7 @@ pub(super) fn repeat(dice: &mut Dice, texts: &mut [String; 2]) -> Option<String>
     let mut value: Value = serde_json::from_str(text).unwrap();
     let mut places = Vec::new();
     collect(&value, "", &mut places);
-    let (path, object) = &places[dice.below(places.len())];
+    let (path, object) = places.get(dice.below(places.len()))?;
     let (key, old) = object.iter().nth(dice.below(object.len()))?;
     let mut new = old.clone();
     change_leaf(dice, &mut new);
