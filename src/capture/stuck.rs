@@ -190,11 +190,12 @@ impl Follower {
             Ok(fetched) => {
                 memory.kept.add(fetched, u64::MAX);
                 (memory.stuck, memory.misses) = (None, 0);
-                self.catch_up(number, number, None, memory).await?;
+                let moved = self.catch_up(number, number, None, memory).await?;
                 // Where nobody announces, the head is asked for: there may be many more.
-                if !self.heads.is_alive() {
-                    memory.streak = STREAK_MAX;
+                if self.heads.is_alive() {
+                    return Ok(moved);
                 }
+                memory.streak = STREAK_MAX;
                 Ok(Moved::Yes)
             }
             Err(not_had) => {

@@ -315,7 +315,7 @@ async fn values_of_any_form_are_proved_and_given_back_as_they_came() {
             if ["size", "totalDifficulty", "uncles"].contains(&key) {
                 *value = json!(true);
             }
-            if ["effectiveGasPrice", "blobGasPrice", "blockTimestamp"].contains(&key) {
+            if ["blobGasPrice", "blockTimestamp"].contains(&key) {
                 *value = json!({ "unit": "wei", "value": [1, 0.5] });
             }
             if key == "removed" {
