@@ -75,8 +75,8 @@ fn of_a_key_that_is_there_twice_the_last_value_counts_and_no_other_is_kept() {
     assemble(&roots(1), &odd, &receipts).unwrap_err();
 }
 
-/// As Cronos, Evmos and Filecoin: the roots of a block without transactions are Ethereum's, those of
-/// other blocks are not.
+/// As Cronos, Evmos and Filecoin: the roots of a block without transactions are Ethereum's,
+/// those of other blocks are not.
 #[test]
 fn empty_blocks_say_nothing_of_how_a_chain_makes_its_roots() {
     let mut empty = given();
