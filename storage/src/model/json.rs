@@ -220,7 +220,10 @@ impl JsonField for Option<Vec<B256>> {
         Ok(read.unwrap_or_default())
     }
     fn write(&self, out: &mut String) {
-        write_list(self.as_deref().unwrap_or_default(), out, JsonField::write);
+        match self {
+            Some(list) => write_list(list, out, JsonField::write),
+            None => out.push_str("null"),
+        }
     }
 }
 
