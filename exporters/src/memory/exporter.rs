@@ -86,14 +86,22 @@ impl Memory {
             serde_json::to_writer(&mut lines, &row)?;
             lines.push(b'\n');
         }
-        let end = file.seek(SeekFrom::End(0))?;
-        let written = file.write_all(&lines).and_then(|()| file.sync_data());
-        if written.is_err() {
-            // The batch comes again: no half of it stays.
-            file.set_len(end)?;
-        }
+        // Two nodes may have the same file: a batch of one is whole before the other writes.
+        file.lock()?;
+        let written = append(file, &lines);
+        file.unlock()?;
         written
     }
+}
+
+fn append(file: &mut File, lines: &[u8]) -> std::io::Result<()> {
+    let end = file.seek(SeekFrom::End(0))?;
+    let written = file.write_all(lines).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // The batch comes again: no half of it stays.
+        file.set_len(end)?;
+    }
+    written
 }
 
 fn received(row: Row) -> Received {
@@ -110,10 +118,12 @@ fn received(row: Row) -> Received {
 fn open_file(path: &PathBuf) -> std::io::Result<File> {
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    file.lock()?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     file.set_len(whole as u64)?;
+    file.unlock()?;
     Ok(file)
 }
 
