@@ -116,8 +116,7 @@ pub(super) fn fill_blooms(block: &mut Block) {
     for receipt in block.receipts.iter_mut().flatten() {
         if receipt.logs_bloom.is_empty() && !receipt.has(ReceiptKey::logs_bloom) {
             receipt.logs_bloom = bloom_of(receipt).to_vec().into();
-            // An original that says otherwise would be read in its place.
-            receipt.corrected(ReceiptKey::logs_bloom);
+            receipt.derived(ReceiptKey::logs_bloom);
         }
     }
 }
@@ -140,8 +139,8 @@ fn count_logs(block: &mut Block, mended: &mut Mended) {
     let receipts = block.receipts.iter_mut().flatten();
     let logs = receipts.flat_map(|receipt| receipt.logs.list_mut().iter_mut());
     for (at, log) in logs.enumerate() {
-        if mended.set("logIndex", &mut log.log_index, at as u64) {
-            log.corrected(LogKey::log_index);
+        if mended.set("logIndex", &mut log.log_index, at as u64) | log.lacks(LogKey::log_index) {
+            log.derived(LogKey::log_index);
         }
         if log.removed == Some(true) && mended.set("removed", &mut log.removed, Some(false)) {
             log.corrected(LogKey::removed);
@@ -169,7 +168,7 @@ fn mend_transactions(block: &mut Block, verified: Verified, mended: &mut Mended)
             && let Some(price) = fees.price_of(transaction)
             && mended.fill("gasPrice", &mut transaction.gas_price, price)
         {
-            transaction.corrected(TransactionKey::gas_price);
+            transaction.derived(TransactionKey::gas_price);
         }
     }
 }
@@ -183,7 +182,7 @@ fn outside_roots(block: &Block) -> Option<usize> {
 macro_rules! mend_fields {
     ($mended:ident, $transaction:ident, $( $field:ident = $value:expr, $name:literal; )*) => { $(
         if $mended.set($name, &mut $transaction.$field, $value) {
-            $transaction.corrected(TransactionKey::$field);
+            $transaction.derived(TransactionKey::$field);
         }
     )* };
 }
@@ -308,8 +307,9 @@ fn mend_receipts(block: &mut Block, verified: Verified, mended: &mut Mended) {
         }
         if let Some(used) = receipt.cumulative_gas_used.checked_sub(before)
             && mended.set("gasUsed", &mut receipt.gas_used, used)
+                | receipt.lacks(ReceiptKey::gas_used)
         {
-            receipt.corrected(ReceiptKey::gas_used);
+            receipt.derived(ReceiptKey::gas_used);
         }
         before = receipt.cumulative_gas_used;
         if !has_transactions || transaction.transaction_type > kind::ETHEREUM_MAX {
@@ -318,12 +318,12 @@ fn mend_receipts(block: &mut Block, verified: Verified, mended: &mut Mended) {
         if let Some(price) = fees.price_of(transaction)
             && mended.fill("effectiveGasPrice", &mut receipt.effective_gas_price, price)
         {
-            receipt.corrected(ReceiptKey::effective_gas_price);
+            receipt.derived(ReceiptKey::effective_gas_price);
         }
         if let Some(blobs) = &transaction.blob_versioned_hashes {
             let used = BLOB_GAS.saturating_mul(blobs.len() as u64);
             if mended.fill("blobGasUsed", &mut receipt.blob_gas_used, used) {
-                receipt.corrected(ReceiptKey::blob_gas_used);
+                receipt.derived(ReceiptKey::blob_gas_used);
             }
         }
         mend_contract(transaction, receipt, mended);
@@ -339,11 +339,16 @@ fn mend_contract(transaction: &Transaction, receipt: &mut Receipt, mended: &mut 
     if has_failed && receipt.contract_address.is_none() {
         return;
     }
-    let is_other = match address {
-        Some(address) => mended.fill("contractAddress", &mut receipt.contract_address, address),
-        None => mended.clear("contractAddress", &mut receipt.contract_address),
-    };
-    if is_other {
-        receipt.corrected(ReceiptKey::contract_address);
+    match address {
+        Some(address) => {
+            if mended.fill("contractAddress", &mut receipt.contract_address, address) {
+                receipt.derived(ReceiptKey::contract_address);
+            }
+        }
+        None => {
+            if mended.clear("contractAddress", &mut receipt.contract_address) {
+                receipt.corrected(ReceiptKey::contract_address);
+            }
+        }
     }
 }

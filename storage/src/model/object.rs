@@ -268,6 +268,19 @@ macro_rules! json_object {
                 }
             }
 
+            /// Says that a field holds what follows from other fields: it is served, whether the
+            /// provider gave it or not.
+            pub fn derived(&mut self, key: $keys) {
+                self.corrected(key);
+                self.set(key);
+            }
+
+            /// Whether the provider left this field out.
+            pub fn lacks(&self, key: $keys) -> bool {
+                let name = $name::NAMES.get(key as usize).copied().unwrap_or_default();
+                !self.has(key) && !self.extra.as_ref().is_some_and(|extra| extra.contains_key(name))
+            }
+
             fn mark(&mut self, key: $keys, text: &str, odd: $crate::model::json::Odd) {
                 // Of a key that came twice the last one counts: see `forget_stale`.
                 match odd {
