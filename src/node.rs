@@ -24,7 +24,7 @@ use crate::forward::{
     self, Export, ExportStatus, ExportView, ExporterConfig, Forwarder, PartRunner, Runner, Station,
 };
 use crate::keeper::{self, Forgetting, Healing, Space, SpaceView};
-use crate::query::{Engine, QueryConfig, QueryError};
+use crate::query::{Engine, QueryConfig};
 use crate::rpc::{Keyring, Pool, PoolError};
 use crate::secrets::Secrets;
 use crate::supervisor::{Shutdown, Supervisor};
@@ -58,9 +58,6 @@ pub enum NodeError {
     /// An exporter.
     #[error(transparent)]
     Exporter(#[from] BuildError),
-    /// The SQL engine.
-    #[error(transparent)]
-    Query(#[from] QueryError),
     /// The system.
     #[error("no threads for exporters")]
     Threads(#[from] std::io::Error),
@@ -77,7 +74,7 @@ impl NodeError {
             | NodeError::Pool(_)
             | NodeError::Exporter(_) => Exit::Config,
             NodeError::DataDir(_) | NodeError::Ledger(_) | NodeError::Store { .. } => Exit::DataDir,
-            NodeError::Query(_) | NodeError::Threads(_) => Exit::Failure,
+            NodeError::Threads(_) => Exit::Failure,
         }
     }
 }
@@ -472,5 +469,5 @@ fn engine(
 ) -> Result<Engine, NodeError> {
     let scratch = data_dir.path().join("spill");
     RealDisk::scratch_folder(&scratch).map_err(OpenError::from)?;
-    Ok(Engine::new(chains, config, &scratch)?)
+    Ok(Engine::new(chains, config, &scratch))
 }

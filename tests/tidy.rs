@@ -91,7 +91,7 @@ mod rules {
             "src",
             "query",
             "exporters::encode storage::ledger storage::model storage::parquet \
-          storage::store storage::tables",
+          storage::store storage::tables supervisor",
         ),
         ("src", "backup", "clock node storage::backup storage::disk storage::store"),
         ("src", "audit", "capture storage::model storage::store"),

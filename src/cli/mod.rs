@@ -56,5 +56,6 @@ pub async fn run(args: Args) -> Result<Exit, CommandError> {
         Command::Restore(args) => restore::run(args).await,
         Command::Repair(args) => repair::run(args).await,
         Command::Devnet(args) => devnet::run(args).await,
+        Command::SqlWorker(args) => sql::work(args).await,
     }
 }

@@ -1,23 +1,35 @@
-//! `headwater sql`.
+//! `headwater sql`, and the process that runs its statements.
 
 use crate::exit::Exit;
-use crate::query::{Format, render};
+use crate::query::{Format, run_worker};
+use crate::supervisor::on_cpu;
 
-use super::args::SqlArgs;
+use super::args::{SqlArgs, SqlWorkerArgs};
 use super::ask::Which;
 use super::error::CommandError;
 use super::output;
 
 pub(super) async fn run(args: SqlArgs) -> Result<Exit, CommandError> {
     let format = if args.json { Format::Json } else { args.format };
-    let bytes = match Which::find(&args.which)? {
+    match Which::find(&args.which)? {
         Which::Running(remote) => {
             let name = clap::ValueEnum::to_possible_value(&format);
             let name = name.as_ref().map_or("json", |value| value.get_name());
-            remote.sql(&args.statement, name).await?
+            output::write(&remote.sql(&args.statement, name).await?)?;
         }
-        Which::Stopped(node) => render(&node.engine.run(&args.statement).await?, format)?,
-    };
-    output::write(&bytes)?;
+        Which::Stopped(node) => {
+            let mut answer = node.engine.run(&args.statement, format).await?;
+            while let Some(piece) = answer.next().await? {
+                output::write(&piece)?;
+            }
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// Until the node goes away.
+pub(super) async fn work(args: SqlWorkerArgs) -> Result<Exit, CommandError> {
+    // It has threads of its own, with larger stacks.
+    on_cpu(move || run_worker(args.memory_bytes, &args.scratch)).await?;
     Ok(Exit::Success)
 }

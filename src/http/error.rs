@@ -124,9 +124,6 @@ pub enum ApiError {
     /// The store.
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
-    /// An answer could not be written.
-    #[error("the answer cannot be written: {0}")]
-    Render(#[from] arrow::error::ArrowError),
 }
 
 fn on_chain(chain: Option<&str>) -> String {
@@ -153,7 +150,11 @@ impl ApiError {
             ApiError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid", "invalid_argument"),
             ApiError::Query(error) => match error {
                 QueryError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "limit", error.code()),
-                QueryError::Memory { .. } | QueryError::Rows { .. } => {
+                QueryError::Memory { .. }
+                | QueryError::Rows { .. }
+                | QueryError::Spill { .. }
+                | QueryError::Slow { .. }
+                | QueryError::Complex { .. } => {
                     (StatusCode::UNPROCESSABLE_ENTITY, "limit", error.code())
                 }
                 QueryError::ReadOnly => (StatusCode::FORBIDDEN, "invalid", error.code()),
@@ -193,7 +194,6 @@ impl ApiError {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "index_behind")
             }
             ApiError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "store"),
-            ApiError::Render(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "render"),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `POST /v1/sql`: one read-only statement.
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use futures::Stream;
 
-use crate::query::{Format, render};
+use crate::query::{Answer, Format, QueryError};
 
 use super::error::ApiError;
 use super::server::App;
@@ -47,11 +48,32 @@ pub(super) async fn run(
     };
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let format = wish.format.or_else(|| Format::from_accept(accepted?)).unwrap_or_default();
-    let answer = app.node.engine.run(&sql).await?;
+    let answer = app.node.engine.run(&sql, format).await?;
     let lsn: Vec<String> = answer.lsn.iter().map(|(chain, lsn)| format!("{chain}={lsn}")).collect();
-    let headers = [
-        (header::CONTENT_TYPE.as_str(), format.content_type().to_owned()),
-        ("x-headwater-lsn", lsn.join(",")),
-    ];
-    Ok((headers, render(&answer, format)?).into_response())
+    let gaps = answer.gaps.iter().map(|(chain, first, last)| format!("{chain}={first}-{last}"));
+    let gaps: Vec<String> = gaps.collect();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    for (name, values) in [("x-headwater-lsn", lsn), ("x-headwater-gaps", gaps)] {
+        if let Ok(value) = HeaderValue::from_str(&values.join(","))
+            && !values.is_empty()
+        {
+            headers.insert(name, value);
+        }
+    }
+    Ok((headers, Body::from_stream(pieces(answer))).into_response())
+}
+
+/// The answer as it is read; where it breaks off, so does the body, without its end.
+fn pieces(answer: Answer) -> impl Stream<Item = Result<Vec<u8>, QueryError>> {
+    futures::stream::unfold(Some(answer), async |answer| {
+        let mut answer = answer?;
+        match answer.next().await {
+            Ok(piece) => piece.map(|piece| (Ok(piece), Some(answer))),
+            Err(error) => {
+                tracing::warn!(%error, "an answer broke off");
+                Some((Err(error), None))
+            }
+        }
+    })
 }

@@ -1,152 +1,262 @@
-//! Runs one read-only statement within its bounds.
+//! Runs one read-only statement within its bounds, in a process of its own.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use datafusion::execution::context::{SQLOptions, SessionContext};
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::prelude::SessionConfig;
-use futures::StreamExt;
-use headwater_storage::store::{Chain, Snapshot};
-use headwater_storage::tables::Table;
-use tokio::sync::Semaphore;
+use headwater_storage::store::Chain;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::orphans::{BLOCKS_ALL, OrphanedBlocks};
-use super::table::SnapshotTable;
+use crate::supervisor::on_cpu;
+
+use super::process::{Busy, Workers, signal_of};
+use super::source::Sources;
 use super::tail::TailCache;
-use super::{QueryConfig, QueryError, exact, functions};
+use super::wire::{Form, Frame, Gap, Kind, Order};
+use super::{Format, QueryConfig, QueryError};
+
+/// How often it is looked at whether statements keep within their memory.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Bytes of an answer that a reader takes a second, at least.
+const READ_PER_SECOND: u64 = 64 << 10;
+const SIGKILL: i32 = 9;
 
 /// Answers statements over some chains.
 pub struct Engine {
     chains: Vec<(Arc<Chain>, Arc<TailCache>)>,
     config: QueryConfig,
-    runtime: Arc<RuntimeEnv>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
+    workers: Arc<Workers>,
 }
 
-/// What a statement gave.
-#[derive(Debug)]
+/// An answer as it comes. Its worker and its place among the statements are held until it is read
+/// or dropped.
 pub struct Answer {
-    /// Names and types of the columns.
-    pub schema: SchemaRef,
-    /// The rows.
-    pub batches: Vec<RecordBatch>,
     /// Each chain as of which record.
     pub lsn: BTreeMap<String, u64>,
+    /// Blocks between those that were read that are not captured: chain, first, last.
+    pub gaps: Vec<(String, u64, u64)>,
+    next: Option<Vec<u8>>,
+    running: Option<Running>,
 }
 
-impl Answer {
-    /// How many rows.
-    pub fn row_count(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
+struct Running {
+    worker: Busy,
+    sources: Arc<Sources>,
+    gaps: Vec<Gap>,
+    config: QueryConfig,
+    began: Instant,
+    sent_bytes: u64,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Engine {
     /// An engine over chains of one data folder; statements spill to `scratch`.
-    pub fn new(
-        chains: &[Arc<Chain>],
-        config: QueryConfig,
-        scratch: &Path,
-    ) -> Result<Engine, QueryError> {
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(config.memory_bytes)))
-            .with_temp_file_path(scratch)
-            .with_max_temp_directory_size(config.spill_bytes)
-            .build_arc()
-            .map_err(|error| QueryError::running(&error))?;
+    pub fn new(chains: &[Arc<Chain>], config: QueryConfig, scratch: &Path) -> Engine {
         let chains = chains.iter().map(|chain| (chain.clone(), Arc::new(TailCache::default())));
-        Ok(Engine {
+        Engine {
             chains: chains.collect(),
             config,
-            runtime,
-            permits: Semaphore::new(config.concurrency.max(1)),
-        })
+            permits: Arc::new(Semaphore::new(config.concurrency.max(1))),
+            workers: Arc::new(Workers::new(scratch, config.memory_bytes)),
+        }
     }
 
-    /// Runs one statement.
-    pub async fn run(&self, sql: &str) -> Result<Answer, QueryError> {
+    /// Runs a statement until the first piece of its answer is there.
+    pub async fn run(&self, sql: &str, format: Format) -> Result<Answer, QueryError> {
+        self.begin(sql, Form::User(format), self.config.rows_max).await
+    }
+
+    /// Rows of `logs` as a list of JSON-RPC's log objects; `None` if it has more than `bytes_max`.
+    pub async fn logs(
+        &self,
+        sql: &str,
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<String>, QueryError> {
+        let mut answer = self.begin(sql, Form::Logs, rows_max).await?;
+        let mut text = Vec::new();
+        while let Some(piece) = answer.next().await? {
+            if text.len() + piece.len() > bytes_max {
+                return Ok(None);
+            }
+            text.extend_from_slice(&piece);
+        }
+        let text = String::from_utf8(text);
+        text.map(Some).map_err(|error| QueryError::Failed { reason: error.to_string() })
+    }
+
+    async fn begin(&self, sql: &str, form: Form, rows_max: usize) -> Result<Answer, QueryError> {
         let bound = Duration::from_secs(self.config.timeout_secs);
-        let seconds = self.config.timeout_secs;
         let run = async {
-            let _permit = self.permits.acquire().await;
-            self.run_unbounded(sql).await
+            let permit = self.permits.clone().acquire_owned().await;
+            let permit = permit.map_err(|error| failed(&error))?;
+            let sources = Arc::new(Sources::new(&self.chains));
+            let order = Order {
+                sql: sql.to_owned(),
+                form,
+                rows_max,
+                memory_bytes: self.config.memory_bytes,
+                spill_bytes: self.config.spill_bytes,
+                lsn: sources.lsn(),
+            };
+            self.begin_now(order, sources, permit).await
         };
+        let seconds = self.config.timeout_secs;
         tokio::time::timeout(bound, run).await.unwrap_or(Err(QueryError::Timeout { seconds }))
     }
 
-    async fn run_unbounded(&self, sql: &str) -> Result<Answer, QueryError> {
-        let (context, lsn) = self.session().await?;
-        let options = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        let frame = context.sql_with_options(sql, options).await;
-        let frame = frame.map_err(|error| QueryError::planning(&error))?;
-        let mut rows = frame.execute_stream().await.map_err(|e| QueryError::running(&e))?;
-        let schema = rows.schema();
-        let (mut batches, mut count, mut bytes) = (Vec::new(), 0, 0);
-        while let Some(batch) = rows.next().await {
-            let batch = batch.map_err(|error| QueryError::running(&error))?;
-            count += batch.num_rows();
-            if count > self.config.rows_max {
-                return Err(QueryError::Rows { rows_max: self.config.rows_max });
-            }
-            bytes += batch_bytes(&batch);
-            if bytes > self.config.memory_bytes {
-                let reason = format!("the answer itself has more than {bytes} bytes");
-                return Err(QueryError::Memory { reason });
-            }
-            batches.push(batch);
-        }
-        Ok(Answer { schema, batches, lsn })
+    async fn begin_now(
+        &self,
+        order: Order,
+        sources: Arc<Sources>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Answer, QueryError> {
+        let worker = self.workers.take().map_err(|error| failed(&error))?;
+        let mut running = Running {
+            worker,
+            sources,
+            gaps: Vec::new(),
+            config: self.config,
+            began: Instant::now(),
+            sent_bytes: 0,
+            _permit: permit,
+        };
+        let frame = Frame::json(Kind::Order, &order).map_err(|error| failed(&error))?;
+        running.send(&frame).await?;
+        let next = running.piece().await?;
+        let gaps = running.gaps.iter().map(|gap| (gap.chain.clone(), gap.first, gap.last));
+        Ok(Answer { lsn: order.lsn, gaps: gaps.collect(), next, running: Some(running) })
     }
 
-    /// A session in which every table is cut at the same record of each chain.
-    async fn session(&self) -> Result<(SessionContext, BTreeMap<String, u64>), QueryError> {
-        let mut config = SessionConfig::new()
-            .with_information_schema(true)
-            .with_create_default_catalog_and_schema(true);
-        config.options_mut().execution.parquet.pushdown_filters = true;
-        config.options_mut().execution.parquet.reorder_filters = true;
-        // Binary columns are what the files say, not views of another type.
-        config.options_mut().execution.parquet.schema_force_view_types = false;
-        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-        let context = SessionContext::new_with_config_rt(config, self.runtime.clone());
-        context.deregister_udtf("generate_series");
-        context.deregister_udtf("range");
-        functions::register(&context);
-        exact::register(&context);
-        let snapshots: Vec<(Arc<Snapshot>, Arc<Chain>, Arc<TailCache>)> = self
-            .chains
-            .iter()
-            .map(|(chain, tail)| (Arc::new(chain.snapshot()), chain.clone(), tail.clone()))
-            .collect();
-        for table in Table::ALL {
-            let provider = Arc::new(SnapshotTable::new(table, snapshots.clone()));
-            context
-                .register_table(table.name(), provider)
-                .map_err(|error| QueryError::running(&error))?;
-        }
-        let failed = |error| QueryError::running(&error);
-        let orphans = Arc::new(OrphanedBlocks::new(snapshots.clone()));
-        context.register_table("orphaned_blocks", orphans).map_err(failed)?;
-        let all = context.sql(BLOCKS_ALL).await.map_err(failed)?;
-        context.register_table("blocks_all", all.into_view()).map_err(failed)?;
-        let lsn = snapshots
-            .iter()
-            .map(|(snapshot, _, _)| (snapshot.chain.to_string(), snapshot.lsn.0))
-            .collect();
-        Ok((context, lsn))
+    /// Ends the workers that wait for a statement.
+    pub fn rest(&self) {
+        self.workers.dismiss();
     }
 }
 
-/// Bytes of the rows alone, also where they share a buffer with others.
-fn batch_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+impl Answer {
+    /// The next piece, of at most 64 KiB; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, QueryError> {
+        let Some(piece) = self.next.take() else {
+            self.running = None;
+            return Ok(None);
+        };
+        if let Some(running) = &mut self.running {
+            self.next = running.next_piece(piece.len()).await?;
+        }
+        Ok(Some(piece))
+    }
+}
+
+impl Running {
+    /// The piece after one of so many bytes, unless its reader was too slow.
+    async fn next_piece(&mut self, bytes: usize) -> Result<Option<Vec<u8>>, QueryError> {
+        self.sent_bytes += bytes as u64;
+        let due = 2 * self.config.timeout_secs + self.sent_bytes / READ_PER_SECOND;
+        let left = Duration::from_secs(due).saturating_sub(self.began.elapsed());
+        let slow = QueryError::Slow { per_second: READ_PER_SECOND };
+        tokio::time::timeout(left, self.piece()).await.unwrap_or(Err(slow))
+    }
+
+    /// The next piece; `None` at the end.
+    async fn piece(&mut self) -> Result<Option<Vec<u8>>, QueryError> {
+        loop {
+            let frame = self.receive().await?;
+            match frame.kind {
+                Kind::Piece => return Ok(Some(frame.payload)),
+                Kind::Question => self.answer(&frame).await?,
+                Kind::Done => {
+                    self.worker.is_done();
+                    return Ok(None);
+                }
+                Kind::Failed => {
+                    self.worker.is_done();
+                    return Err(frame.error());
+                }
+                Kind::Order | Kind::Extent | Kind::Rows => return Err(frame.error()),
+            }
+        }
+    }
+
+    async fn answer(&mut self, question: &Frame) -> Result<(), QueryError> {
+        let question = question.read_json(Kind::Question).map_err(|error| failed(&error))?;
+        let sources = self.sources.clone();
+        let answered = on_cpu(move || sources.answer(&question)).await;
+        let (extent, rows) = answered.map_err(|error| failed(&error))?;
+        let extent_frame = Frame::json(Kind::Extent, &extent).map_err(|error| failed(&error))?;
+        self.gaps.extend(extent.gaps);
+        self.gaps.sort();
+        self.gaps.dedup();
+        self.send(&extent_frame).await?;
+        self.send(&Frame { kind: Kind::Rows, payload: rows }).await
+    }
+
+    async fn send(&mut self, frame: &Frame) -> Result<(), QueryError> {
+        let sent = match self.worker.socket() {
+            Ok(socket) => frame.send(socket).await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.ended(&error).await),
+        }
+    }
+
+    /// A frame; meanwhile it is looked at whether the statement keeps within its memory.
+    async fn receive(&mut self) -> Result<Frame, QueryError> {
+        let received = {
+            let workers = self.worker.memory();
+            let socket = self.worker.socket().map_err(|error| failed(&error))?;
+            let mut receiving = std::pin::pin!(Frame::receive(socket));
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            loop {
+                tokio::select! {
+                    frame = &mut receiving => break Some(frame),
+                    _ = looks.tick() => if workers.is_too_large() { break None },
+                }
+            }
+        };
+        match received {
+            Some(Ok(frame)) => Ok(frame),
+            Some(Err(error)) => Err(self.ended(&error).await),
+            None => Err(self.too_large()),
+        }
+    }
+
+    fn too_large(&self) -> QueryError {
+        let reason = format!(
+            "it had the most of the {} bytes that statements share",
+            self.config.memory_bytes
+        );
+        QueryError::Memory { reason }
+    }
+
+    /// Why a worker that went away did so.
+    async fn ended(&mut self, error: &io::Error) -> QueryError {
+        let (status, words) = self.worker.outcome().await;
+        if words.contains("memory allocation of") {
+            let end = words.lines().find(|line| line.contains("memory allocation of"));
+            return QueryError::Memory { reason: end.unwrap_or_default().to_owned() };
+        }
+        if words.contains("has overflowed its stack") {
+            return QueryError::Complex {
+                what: "nests deeper than there is room to plan it".to_owned(),
+                max: 0,
+                fix: "write it with fewer operators inside of each other".to_owned(),
+            };
+        }
+        if signal_of(status) == Some(SIGKILL) {
+            return QueryError::Memory { reason: "the system ended it".to_owned() };
+        }
+        let status = status.map_or_else(|| error.to_string(), |status| status.to_string());
+        tracing::warn!(status, words, "a statement's worker ended");
+        QueryError::Failed { reason: format!("its worker ended: {status}") }
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> QueryError {
+    QueryError::Failed { reason: error.to_string() }
 }

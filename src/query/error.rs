@@ -1,16 +1,25 @@
 //! Why a statement is refused or ended.
 
-use arrow::error::ArrowError;
-use datafusion::error::DataFusionError;
+use serde::{Deserialize, Serialize};
 
 /// Why a statement is refused or ended.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum QueryError {
     /// Not SQL, or names that do not exist.
     #[error("the statement is not valid: {reason}")]
     Invalid {
         /// In `DataFusion`'s words.
         reason: String,
+    },
+    /// Too large to plan.
+    #[error("the statement is too complex: it {what}, at most {max} are planned; {fix}")]
+    Complex {
+        /// What it has, and how many.
+        what: String,
+        /// The bound.
+        max: usize,
+        /// What to write instead.
+        fix: String,
     },
     /// Not a read.
     #[error(
@@ -30,9 +39,21 @@ pub enum QueryError {
         /// The bound.
         seconds: u64,
     },
+    /// Nobody read the answer.
+    #[error("the answer was read too slowly: less than {per_second} bytes a second")]
+    Slow {
+        /// Bytes a second that are due.
+        per_second: u64,
+    },
     /// Too much memory.
     #[error("the statement needs more memory than query.memory_bytes allows: {reason}")]
     Memory {
+        /// What asked for it.
+        reason: String,
+    },
+    /// Too much disk.
+    #[error("the statement spills more to disk than query.spill_bytes allows: {reason}")]
+    Spill {
         /// In `DataFusion`'s words.
         reason: String,
     },
@@ -58,10 +79,13 @@ impl QueryError {
     pub fn code(&self) -> &'static str {
         match self {
             QueryError::Invalid { .. } => "invalid_sql",
+            QueryError::Complex { .. } => "too_complex",
             QueryError::ReadOnly => "read_only",
             QueryError::Rows { .. } => "too_many_rows",
             QueryError::Timeout { .. } => "timeout",
+            QueryError::Slow { .. } => "slow_reader",
             QueryError::Memory { .. } => "out_of_memory",
+            QueryError::Spill { .. } => "out_of_spill",
             QueryError::Overflow { .. } => "overflow",
             QueryError::Failed { .. } => "failed",
         }
@@ -70,32 +94,5 @@ impl QueryError {
     /// Whether the statement is to blame.
     pub fn is_callers_fault(&self) -> bool {
         !matches!(self, QueryError::Failed { .. })
-    }
-
-    pub(super) fn planning(error: &DataFusionError) -> QueryError {
-        let reason = error.strip_backtrace();
-        let is_write = ["DDL not supported", "DML not supported", "Statement not supported"];
-        if is_write.iter().any(|text| reason.contains(text)) {
-            return QueryError::ReadOnly;
-        }
-        QueryError::Invalid { reason }
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what is new there is a fault here")]
-    pub(super) fn running(error: &DataFusionError) -> QueryError {
-        let reason = error.strip_backtrace();
-        match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => QueryError::Memory { reason },
-            DataFusionError::ArrowError(error, _)
-                if matches!(**error, ArrowError::ArithmeticOverflow(_)) =>
-            {
-                QueryError::Overflow { reason: error.to_string() }
-            }
-            DataFusionError::Plan(_)
-            | DataFusionError::SchemaError(..)
-            | DataFusionError::ArrowError(..)
-            | DataFusionError::Execution(_) => QueryError::Invalid { reason },
-            _ => QueryError::Failed { reason },
-        }
     }
 }

@@ -2,8 +2,8 @@
 
 use headwater_storage::model::{BlockRange, Log, LogLinks};
 use headwater_storage::store::Chain;
-use headwater_storage::tables::read_logs;
 
+use crate::query::QueryError;
 use crate::supervisor::on_cpu;
 
 use super::answer::Facade;
@@ -14,8 +14,8 @@ use super::read::{Ends, find, not_here};
 
 /// Logs that one answer has at most.
 const LOGS_MAX: usize = 100_000;
-/// Bytes of a log as JSON, about.
-const LOG_BYTES: usize = 768;
+/// Bytes of one answer.
+const LOGS_BYTES_MAX: usize = 64 << 20;
 
 /// Appends a log to a list.
 pub(super) fn push(log: &Log, links: &LogLinks, out: &mut String) {
@@ -53,30 +53,19 @@ impl Facade {
         self.is_whole(range)?;
         let statement = format!(
             "select * from logs where chain_id = {} and block_number between {} and {}{} \
-             order by block_number, log_index limit {}",
+             order by block_number, log_index",
             chain.chain_id(),
             range.first,
             range.last,
             filter.to_sql(),
-            LOGS_MAX + 1
         );
-        let answer = self.node.engine.run(&statement).await?;
+        let logs = self.node.engine.logs(&statement, LOGS_MAX, LOGS_BYTES_MAX).await;
+        let logs = logs.map_err(|error| match error {
+            QueryError::Rows { rows_max } => CallError::TooMany { max: rows_max },
+            other => CallError::Query(other),
+        })?;
         self.is_whole(range)?;
-        if answer.row_count() > LOGS_MAX {
-            return Err(CallError::TooMany { max: LOGS_MAX });
-        }
-        on_cpu(move || {
-            let mut out = String::with_capacity(answer.row_count() * LOG_BYTES);
-            out.push('[');
-            for batch in &answer.batches {
-                for (links, log) in read_logs(batch)? {
-                    push(&log, &links, &mut out);
-                }
-            }
-            out.push(']');
-            Ok(out)
-        })
-        .await
+        logs.ok_or(CallError::TooBig { max: LOGS_BYTES_MAX })
     }
 
     /// Whether all blocks of a range are here with all of their rows.

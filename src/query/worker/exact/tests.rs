@@ -7,6 +7,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::*;
 use crate::query::QueryError;
+use crate::query::worker::reason::running;
 
 /// `t`: `k` numbers the rows, `g` groups them, the others are at the ends of their types.
 fn table() -> RecordBatch {
@@ -61,7 +62,7 @@ async fn run(statement: &str) -> Result<String, QueryError> {
     let context = SessionContext::new_with_config(config);
     register(&context);
     context.register_batch("t", table()).unwrap();
-    let failed = |error: DataFusionError| QueryError::running(&error);
+    let failed = |error: DataFusionError| running(&error);
     let frame = context.sql(statement).await.map_err(failed)?;
     let mut values = Vec::new();
     for batch in frame.collect().await.map_err(failed)? {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -12,10 +12,13 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
-use headwater_storage::model::{B256, Lsn, Op};
-use headwater_storage::tables::{StoredBlock, Table};
+use headwater_storage::model::{B256, Op};
+use headwater_storage::tables::Table;
 
-use super::table::{SnapshotTable, Source};
+use crate::query::wire::Question;
+
+use super::node::Node;
+use super::table::NodeTable;
 
 /// The statement behind `blocks_all`.
 pub(super) const BLOCKS_ALL: &str = "select *, true as is_canonical from blocks \
@@ -24,8 +27,9 @@ pub(super) const BLOCKS_ALL: &str = "select *, true as is_canonical from blocks 
 /// Rows of `blocks` that were taken back.
 #[derive(Debug)]
 pub(super) struct OrphanedBlocks {
-    blocks: SnapshotTable,
-    events: SnapshotTable,
+    blocks: NodeTable,
+    events: NodeTable,
+    node: Arc<Node>,
 }
 
 /// The last records that applied a block and took it back.
@@ -36,10 +40,11 @@ struct Fate {
 }
 
 impl OrphanedBlocks {
-    pub(super) fn new(sources: Vec<Source>) -> OrphanedBlocks {
+    pub(super) fn new(node: Arc<Node>) -> OrphanedBlocks {
         OrphanedBlocks {
-            blocks: SnapshotTable::new(Table::Blocks, sources.clone()),
-            events: SnapshotTable::new(Table::ChainEvents, sources),
+            blocks: NodeTable::new(Table::Blocks, node.clone()),
+            events: NodeTable::new(Table::ChainEvents, node.clone()),
+            node,
         }
     }
 
@@ -143,27 +148,7 @@ impl TableProvider for OrphanedBlocks {
             .map(|((chain, _), fate)| (*chain, fate.applied))
             .collect();
         orphans.sort_unstable();
-        let rows = self.blocks.rows_of(&orphans)?;
+        let (_, rows) = self.node.ask(&Question::Records(orphans))?;
         Ok(MemorySourceConfig::try_new_exec(&[rows], self.schema(), projection.cloned())?)
-    }
-}
-
-impl SnapshotTable {
-    /// Rows of blocks by chain and record, those that the log still has.
-    fn rows_of(&self, records: &[(i64, i64)]) -> Result<Vec<RecordBatch>> {
-        let mut rows = Vec::with_capacity(records.len());
-        for (chain_id, lsn) in records {
-            let of_chain = |source: &&Source| i64::try_from(source.0.chain_id) == Ok(*chain_id);
-            let Some((snapshot, chain, _)) = self.sources.iter().find(of_chain) else { continue };
-            let lsn = Lsn(u64::try_from(*lsn).unwrap_or_default());
-            let event = chain.read_if_there(lsn);
-            let event = event.map_err(|error| DataFusionError::External(Box::new(error)))?;
-            let Some((head, Some(block))) = event.map(|event| (event.head, event.block)) else {
-                continue;
-            };
-            let batch = self.table.rows(&[StoredBlock::new(&head, block)]);
-            rows.push(self.with_folder(snapshot, &[head], &batch)?);
-        }
-        Ok(rows)
     }
 }
