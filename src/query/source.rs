@@ -62,10 +62,10 @@ pub(super) struct Sources(Vec<Source>);
 
 impl Sources {
     pub(super) fn new(chains: &[(Arc<Chain>, Arc<TailCache>)]) -> Sources {
-        let source = |(chain, tail): &(Arc<Chain>, Arc<TailCache>)| Source {
-            snapshot: chain.snapshot(),
-            chain: chain.clone(),
-            tail: tail.clone(),
+        let source = |(chain, tail): &(Arc<Chain>, Arc<TailCache>)| {
+            let snapshot = chain.snapshot();
+            tail.keep(&snapshot.tail);
+            Source { snapshot, chain: chain.clone(), tail: tail.clone() }
         };
         Sources(chains.iter().map(source).collect())
     }

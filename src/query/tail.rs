@@ -1,6 +1,6 @@
 //! Rows of blocks that are not in parts yet, built once per block and kept while they are due.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -42,6 +42,14 @@ impl TailCache {
             }
         }
         Ok(batches)
+    }
+
+    /// Forgets rows of blocks that are not due any more: those of parts, and those of other forks.
+    pub(super) fn keep(&self, due: &[EventHead]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let due: HashSet<Lsn> = due.iter().map(|head| head.lsn).collect();
+        kept.rows.retain(|(lsn, _), _| due.contains(lsn));
+        kept.bytes = kept.rows.values().map(RecordBatch::get_array_memory_size).sum();
     }
 
     fn find(&self, lsn: Lsn, table: Table) -> Option<RecordBatch> {

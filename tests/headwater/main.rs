@@ -30,6 +30,7 @@ mod forks;
 mod harness;
 #[cfg(test)]
 mod heads;
+mod hostile_sql;
 #[cfg(test)]
 mod keeping;
 #[cfg(test)]
