@@ -8,20 +8,28 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::{AggregateUDF, Signature, Volatility};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
-use datafusion::logical_expr::{Signature, Volatility};
 
-/// Adds `to_hex0x(binary)`, `from_hex0x(text)`, `uint256_text(binary)` and
-/// `uint256_double(binary)`.
+use super::extremes::{Largest, Smallest};
+use super::uint256::{Kind, signed};
+
+/// Adds `to_hex0x(binary)`, `from_hex0x(text)`, `uint256(any number or text)`, and of 32 bytes
+/// `uint256_text`, `uint256_double` and their signed forms `int256_text` and `int256_double`.
 pub(super) fn register(context: &SessionContext) {
     for function in [
         Function::new("to_hex0x", DataType::Utf8, to_hex),
         Function::new("from_hex0x", DataType::Binary, from_hex),
         Function::new("uint256_text", DataType::Utf8, uint256_text),
         Function::new("uint256_double", DataType::Float64, uint256_double),
+        Function::new("int256_text", DataType::Utf8, int256_text),
+        Function::new("int256_double", DataType::Float64, int256_double),
     ] {
         context.register_udf(ScalarUDF::from(function));
     }
+    context.register_udf(Kind::Convert.function());
+    context.register_udaf(AggregateUDF::from(Largest::default()));
+    context.register_udaf(AggregateUDF::from(Smallest::default()));
 }
 
 type Body = fn(&ArrayRef) -> Result<ArrayRef>;
@@ -110,5 +118,19 @@ fn uint256_text(array: &ArrayRef) -> Result<ArrayRef> {
 
 fn uint256_double(array: &ArrayRef) -> Result<ArrayRef> {
     let double = |bytes| number(bytes).map(f64::from);
+    Ok(Arc::new(bytes(array)?.iter().map(double).collect::<Float64Array>()))
+}
+
+fn int256_text(array: &ArrayRef) -> Result<ArrayRef> {
+    let text = |bytes: Option<&[u8]>| signed(bytes?).map(|number| number.to_string());
+    Ok(Arc::new(bytes(array)?.iter().map(text).collect::<StringArray>()))
+}
+
+fn int256_double(array: &ArrayRef) -> Result<ArrayRef> {
+    let double = |bytes: Option<&[u8]>| {
+        let (sign, size) = signed(bytes?)?.into_sign_and_abs();
+        let size = f64::from(size);
+        Some(if sign.is_negative() { -size } else { size })
+    };
     Ok(Arc::new(bytes(array)?.iter().map(double).collect::<Float64Array>()))
 }

@@ -1,6 +1,7 @@
 //! The process that runs statements: `DataFusion` over what the node says where it lies.
 
 mod exact;
+mod extremes;
 mod functions;
 mod limits;
 mod node;
@@ -11,5 +12,10 @@ mod reason;
 mod serve;
 mod session;
 mod table;
+mod uint256;
+mod words;
 
 pub use serve::run;
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,12 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
+    udaf_default_return_field,
 };
 
-use super::total::{DistinctTotal, Total};
+use crate::query::worker::uint256::{self, is_uint256};
+
+use super::total::{DistinctTotal, Total, WideTotal};
 
 /// Digits of a 64-bit integer, with and without a sign.
 pub(super) const SIGNED_DIGITS: u8 = 19;
@@ -62,6 +65,20 @@ fn may_wrap(args: &AccumulatorArgs) -> bool {
     })
 }
 
+/// Whether 256-bit numbers are summed.
+fn is_wide(args: &AccumulatorArgs) -> bool {
+    *args.return_type() == uint256::KIND
+}
+
+fn wide(args: &AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+    if args.is_distinct {
+        return datafusion::common::not_impl_err!(
+            "sum(distinct ..) of 256-bit numbers: sum over `select distinct`"
+        );
+    }
+    Ok(Box::new(WideTotal::default()))
+}
+
 impl AggregateUDFImpl for Sum {
     fn name(&self) -> &'static str {
         "sum"
@@ -71,10 +88,26 @@ impl AggregateUDFImpl for Sum {
         &self.signature
     }
 
+    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+        match fields {
+            [one] if is_uint256(one) => Ok(uint256::field("sum")),
+            [one] if *one.data_type() == uint256::KIND => {
+                datafusion::common::plan_err!(
+                    "`{}` has bytes that are no number: nothing can be summed",
+                    one.name()
+                )
+            }
+            _ => udaf_default_return_field(self, fields),
+        }
+    }
+
     fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
         let [kind] = kinds else {
             return datafusion::common::plan_err!("sum takes one value, not {}", kinds.len());
         };
+        if *kind == uint256::KIND {
+            return Ok(vec![kind.clone()]);
+        }
         let room = room(kind);
         // What has no sum is refused in the engine's words.
         self.plain.return_type(std::slice::from_ref(&room))?;
@@ -82,6 +115,9 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
+        if kinds == [uint256::KIND] {
+            return Ok(uint256::KIND);
+        }
         Ok(match self.plain.return_type(kinds)? {
             DataType::Decimal128(_, scale) => DataType::Decimal128(DIGITS, scale),
             DataType::Decimal256(_, scale) => DataType::Decimal256(DIGITS_WIDE, scale),
@@ -90,6 +126,9 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if is_wide(&args) {
+            return wide(&args);
+        }
         match (may_wrap(&args), args.is_distinct) {
             (false, _) => self.plain.accumulator(args),
             (true, false) => Ok(Box::new(Total::new(args.return_type()))),
@@ -98,11 +137,14 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        if *args.return_type() == uint256::KIND {
+            return Ok(vec![uint256::field("sum")]);
+        }
         self.plain.state_fields(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        !may_wrap(&args) && self.plain.groups_accumulator_supported(args)
+        !may_wrap(&args) && !is_wide(&args) && self.plain.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(
@@ -113,6 +155,9 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if is_wide(&args) {
+            return wide(&args);
+        }
         match (may_wrap(&args), args.is_distinct) {
             (_, true) => Ok(Box::new(DistinctTotal::new(args.return_type()))),
             (true, false) => Ok(Box::new(Total::new(args.return_type()))),

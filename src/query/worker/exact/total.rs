@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use alloy_primitives::U256;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType, i256};
@@ -10,6 +11,8 @@ use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::Accumulator;
+
+use crate::query::worker::uint256::{WIDTH, scalar};
 
 const DIGITS_WIDE: u8 = 76;
 
@@ -102,6 +105,67 @@ impl Accumulator for Total {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         value((self.count > 0).then_some(self.sum), &self.kind)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![self.evaluate()?])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.update_batch(states)
+    }
+}
+
+/// A sum of 256-bit numbers, also over a window that slides.
+#[derive(Debug, Default)]
+pub(super) struct WideTotal {
+    sum: U256,
+    /// Values in it; without any there is no sum.
+    count: u64,
+}
+
+impl WideTotal {
+    fn each(
+        &mut self,
+        columns: &[ArrayRef],
+        apply: fn(U256, U256) -> Option<U256>,
+        count: fn(u64, u64) -> u64,
+    ) -> Result<()> {
+        let Some(column) = columns.first() else { return Ok(()) };
+        for bytes in column.as_fixed_size_binary().iter().flatten() {
+            let number = U256::try_from_be_slice(bytes).unwrap_or_default();
+            let sum = apply(self.sum, number);
+            self.sum = sum.ok_or_else(|| {
+                ArrowError::ArithmeticOverflow("the sum does not fit into 256 bits".to_owned())
+            })?;
+            self.count = count(self.count, 1);
+        }
+        Ok(())
+    }
+}
+
+impl Accumulator for WideTotal {
+    fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        self.each(columns, U256::checked_add, u64::saturating_add)
+    }
+
+    fn retract_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        self.each(columns, U256::checked_sub, u64::saturating_sub)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        if self.count == 0 {
+            return Ok(ScalarValue::FixedSizeBinary(WIDTH, None));
+        }
+        Ok(scalar(self.sum))
     }
 
     fn size(&self) -> usize {
