@@ -1,4 +1,4 @@
-//! The `headwater` program. All of it is in the library, which is compiled once for it and for tests.
+//! The `headwater` program; all of it is in the library, so that it is compiled once.
 
 use std::process::ExitCode;
 

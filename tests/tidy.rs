@@ -165,6 +165,8 @@ mod rules {
                 "src/devnet/",
                 "src/http/server.rs",
                 "src/cli/ask.rs",
+                "src/query/process.rs",
+                "src/query/worker/serve.rs",
             ],
         ),
     ];

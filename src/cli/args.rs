@@ -69,7 +69,7 @@ pub enum Command {
     Devnet(DevnetArgs),
     /// Run SQL statements for a node at the other end of standard input.
     #[command(hide = true)]
-    SqlWorker(SqlWorkerArgs),
+    SqlWorker(super::sql::WorkerArgs),
 }
 
 /// `1s`, `250ms`, `2m` or plain seconds.
@@ -371,16 +371,6 @@ pub struct SqlArgs {
     /// The form of the answer.
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-}
-
-/// `headwater sql-worker`.
-#[derive(Debug, clap::Args)]
-pub struct SqlWorkerArgs {
-    /// Bytes of memory that a statement may use.
-    #[arg(long)]
-    pub memory_bytes: usize,
-    /// The folder that statements spill to.
-    pub scratch: PathBuf,
 }
 
 /// `headwater verify`.

@@ -1,13 +1,25 @@
 //! `headwater sql`, and the process that runs its statements.
 
+use std::path::PathBuf;
+
 use crate::exit::Exit;
 use crate::query::{Format, run_worker};
 use crate::supervisor::on_cpu;
 
-use super::args::{SqlArgs, SqlWorkerArgs};
+use super::args::SqlArgs;
 use super::ask::Which;
 use super::error::CommandError;
 use super::output;
+
+/// `headwater sql-worker`.
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {
+    /// Bytes of memory that a statement may use.
+    #[arg(long)]
+    pub memory_bytes: usize,
+    /// The folder that statements spill to.
+    pub scratch: PathBuf,
+}
 
 pub(super) async fn run(args: SqlArgs) -> Result<Exit, CommandError> {
     let format = if args.json { Format::Json } else { args.format };
@@ -28,7 +40,7 @@ pub(super) async fn run(args: SqlArgs) -> Result<Exit, CommandError> {
 }
 
 /// Until the node goes away.
-pub(super) async fn work(args: SqlWorkerArgs) -> Result<Exit, CommandError> {
+pub(super) async fn work(args: WorkerArgs) -> Result<Exit, CommandError> {
     // It has threads of its own, with larger stacks.
     on_cpu(move || run_worker(args.memory_bytes, &args.scratch)).await?;
     Ok(Exit::Success)

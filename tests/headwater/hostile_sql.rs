@@ -137,9 +137,8 @@ fn attacks() -> Vec<(String, &'static [&'static str])> {
     let bounded: &[&str] =
         &["out_of_memory", "timeout", "too_complex", "out_of_spill", "invalid_sql"];
     let ors = " or block_number = 2".repeat(3_000);
-    let doubling = (1..17).map(|n| {
-        format!(", c{n} as (select * from c{} union all select * from c{})", n - 1, n - 1)
-    });
+    let doubling = (1..17)
+        .map(|n| format!(", c{n} as (select * from c{0} union all select * from c{0})", n - 1));
     let doubling = format!(
         "with c0 as (select * from transactions){} select array_agg(block_hash) from c16",
         doubling.collect::<String>()
@@ -152,7 +151,7 @@ fn attacks() -> Vec<(String, &'static [&'static str])> {
         (format!("select 1 where 1 in ({}1)", "1,".repeat(140_000)), complex),
         (format!("select {}1", "not ".repeat(5_000)), complex),
         (format!("select 1{}", "[1]".repeat(5_000)), &["too_complex", "invalid_sql"]),
-        ("select array_agg(a.block_hash) from blocks a, blocks b, blocks c, blocks d, blocks e".into(), bounded),
+        ("select array_agg(a.block_hash) from blocks a, logs b, logs c, logs d".into(), bounded),
         ("select count(*) from logs a, logs b, logs c, logs d, logs e".into(), bounded),
         ("select levenshtein(repeat('a',180000), repeat('b',180000))".into(), bounded),
         ("select length(repeat('a',500000000))".into(), bounded),
@@ -163,9 +162,20 @@ fn attacks() -> Vec<(String, &'static [&'static str])> {
         ("select length(rpad('a',2147483647,'b'))".into(), bounded),
         ("select length(lpad('a',2147483647,'b'))".into(), bounded),
         ("select length(replace(repeat('a',1000000),'a',repeat('b',1000)))".into(), bounded),
-        ("select length(regexp_replace(repeat('a',1000000),'a',repeat('b',1000),'g'))".into(), bounded),
-        ("select length(string_agg(repeat('a',1000000),'')) from transactions a, transactions b".into(), bounded),
-        ("with recursive r as (select 1 as n union all select n + 1 from r) select max(n) from r".into(), bounded),
+        (
+            "select length(regexp_replace(repeat('a',1000000),'a',repeat('b',1000),'g'))".into(),
+            bounded,
+        ),
+        (
+            "select length(string_agg(repeat('a',1000000),'')) from transactions a, logs b".into(),
+            bounded,
+        ),
+        (
+            "with recursive r as (select 1 as n union all select n + 1 from r) \
+             select max(n) from r"
+                .into(),
+            bounded,
+        ),
         (doubling, bounded),
     ]
 }

@@ -37,8 +37,8 @@ const POOL_OF_MEMORY: (usize, usize) = (3, 4);
 const FEES: &str = "select t.chain_id, t.date, t.block_number, t.block_timestamp, \
      t.transaction_index, t.transaction_hash, t.from_address, t.to_address, t.receipt_gas_used, \
      t.receipt_effective_gas_price, b.base_fee_per_gas, \
-     cast(t.receipt_gas_used as decimal(19, 0)) * cast(t.receipt_effective_gas_price as decimal(19, 0)) \
-         as fee_wei, \
+     cast(t.receipt_gas_used as decimal(19, 0)) \
+         * cast(t.receipt_effective_gas_price as decimal(19, 0)) as fee_wei, \
      cast(t.receipt_gas_used as decimal(19, 0)) * cast(b.base_fee_per_gas as decimal(19, 0)) \
          as base_fee_wei, \
      cast(t.receipt_gas_used as decimal(19, 0)) \
