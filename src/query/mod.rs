@@ -2,6 +2,7 @@
 //! each chain cut at one record. Statements run in processes of their own, so that whatever one
 //! does ends with it (decision 0026).
 
+mod about;
 mod config;
 mod engine;
 mod error;

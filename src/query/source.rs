@@ -53,7 +53,7 @@ pub(super) fn schema_of(table: Table) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -90,6 +90,9 @@ impl Sources {
                     rows = rows.into_iter().map(project).collect::<Result<_, _>>()?;
                 }
                 (self.extent(*table, *numbers), rows, schema)
+            }
+            Question::About(table) => {
+                (Extent::default(), vec![table.rows(&self.0)?], table.schema())
             }
             Question::Records(records) => {
                 (Extent::default(), self.records(records)?, schema_of(Table::Blocks))
@@ -133,6 +136,14 @@ impl Sources {
 }
 
 impl Source {
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub(super) fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
     /// Rows that are not in parts.
     fn tail(&self, table: Table, numbers: BlockRange) -> Result<Vec<RecordBatch>, SourceError> {
         let wanted = |head: &&EventHead| numbers.contains(head.block.number);
@@ -185,7 +196,7 @@ impl Source {
     }
 
     /// What of a range, between the first and the last block that are here, is not.
-    fn gaps(&self, numbers: BlockRange) -> Vec<Gap> {
+    pub(super) fn gaps(&self, numbers: BlockRange) -> Vec<Gap> {
         let missing = self.chain.with_state(|state| {
             let captured = state.captured();
             let first = captured.iter().next()?.first.max(numbers.first);

@@ -51,8 +51,30 @@ pub(super) enum Question {
         numbers: BlockRange,
         columns: Option<Vec<usize>>,
     },
+    /// The rows of a table about the node itself.
+    About(About),
     /// Rows of `blocks` by chain id and record, those that the log still has.
     Records(Vec<(i64, i64)>),
+}
+
+/// Tables about the node itself.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum About {
+    /// One row per chain.
+    Chains,
+    /// One row per range that is not captured between a chain's first and last block.
+    Gaps,
+}
+
+impl About {
+    pub(super) const ALL: [About; 2] = [About::Chains, About::Gaps];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            About::Chains => "chains",
+            About::Gaps => "gaps",
+        }
+    }
 }
 
 /// Where the sealed rows of a table lie, and what is missing among them.

@@ -58,6 +58,7 @@ mod scorecard;
 #[cfg(test)]
 mod sinks;
 #[cfg(test)]
+mod statements;
 mod traces;
 #[cfg(test)]
 mod ways_round;

@@ -1,5 +1,6 @@
 //! The process that runs statements: `DataFusion` over what the node says where it lies.
 
+mod about;
 mod exact;
 mod extremes;
 mod functions;

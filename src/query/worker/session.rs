@@ -18,8 +18,9 @@ use futures::StreamExt;
 use headwater_storage::tables::Table;
 
 use crate::query::QueryError;
-use crate::query::wire::Order;
+use crate::query::wire::{About, Order};
 
+use super::about::AboutTable;
 use super::node::{Node, Pieces};
 use super::orphans::{BLOCKS_ALL, OrphanedBlocks};
 use super::output::{Outcome, write};
@@ -140,6 +141,9 @@ async fn context(
     for table in Table::ALL {
         let provider = Arc::new(NodeTable::new(table, node.clone()));
         context.register_table(table.name(), provider)?;
+    }
+    for table in About::ALL {
+        context.register_table(table.name(), Arc::new(AboutTable::new(table, node.clone())))?;
     }
     let orphans = Arc::new(OrphanedBlocks::new(node.clone()));
     context.register_table("orphaned_blocks", orphans)?;
