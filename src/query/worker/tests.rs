@@ -177,3 +177,18 @@ async fn hex_text_compares_with_bytes_and_a_wrong_length_is_an_error() {
         assert!(text.contains("bytes"), "{wrong}: {text}");
     }
 }
+
+#[tokio::test]
+async fn times_need_no_seconds() {
+    for condition in [
+        "at > '2026-01-31 12:00'",
+        "at > '2026-01-31T12:00Z'",
+        "at > timestamp '2026-01-31 12:00'",
+        "at between '2026-01-31 12:00' and '2026-01-31 12:02'",
+        "at = '2026-01-31 12:01:00'",
+    ] {
+        let table = "(select arrow_cast('2026-01-31T12:01:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))') as at)";
+        let rows = run(&format!("select 1 as one from {table} where {condition}")).await;
+        assert_eq!(rows.unwrap(), [json!({"one": 1})], "{condition}");
+    }
+}

@@ -9,7 +9,7 @@ use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue, plan_err};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::expr::{Cast, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
@@ -20,6 +20,9 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::uint256::{self, Kind, WIDTH};
+
+/// The form of a time without seconds.
+const MINUTE: &str = "0000-00-00 00:00";
 
 /// Reads operators while a statement is planned, before the types of both sides must fit.
 #[derive(Debug)]
@@ -87,6 +90,9 @@ impl ExprPlanner for Words {
         }
         let Some(op) = comparison(&raw.op) else { return Ok(PlannerResult::Original(raw)) };
         let (l, r) = match (left, right) {
+            (None, None) if is_time(&raw.left, schema) || is_time(&raw.right, schema) => {
+                (with_seconds(raw.left), with_seconds(raw.right))
+            }
             (None, None) => return Ok(PlannerResult::Original(raw)),
             (Some(width), None) => {
                 let other = fitting(raw.right, width, &raw.left, schema)?;
@@ -222,6 +228,14 @@ fn of_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 
 fn of_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
+        Expr::Cast(cast) if cast.field.data_type().is_temporal() => {
+            let expr = Box::new(with_seconds(*cast.expr));
+            Ok(Transformed::yes(Expr::Cast(Cast { expr, ..cast })))
+        }
+        Expr::Between(Between { expr, negated, low, high }) if is_time(&expr, schema) => {
+            let (low, high) = (Box::new(with_seconds(*low)), Box::new(with_seconds(*high)));
+            Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+        }
         Expr::InList(InList { expr, list, negated }) => {
             let Some(width) = width(&expr, schema)? else {
                 return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
@@ -240,6 +254,26 @@ fn of_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+fn is_time(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|kind| matches!(kind, DataType::Timestamp(..)))
+}
+
+/// `2026-01-31 12:00` as the engine reads it.
+fn with_seconds(expr: Expr) -> Expr {
+    let Expr::Literal(ScalarValue::Utf8(Some(text)), metadata) = expr else { return expr };
+    let is_minute = text.len() >= MINUTE.len()
+        && text.bytes().zip(MINUTE.bytes()).all(|(byte, form)| match form {
+            b'0' => byte.is_ascii_digit(),
+            b' ' => byte == b' ' || byte == b'T',
+            form => byte == form,
+        });
+    let text = match text.split_at_checked(MINUTE.len()) {
+        Some((minute, rest)) if is_minute && !rest.starts_with(':') => format!("{minute}:00{rest}"),
+        Some(_) | None => text,
+    };
+    Expr::Literal(ScalarValue::Utf8(Some(text)), metadata)
 }
 
 /// Text of numbers sorts 10 before 9: what is sorted by it is sorted by the number.
