@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use headwater_storage::foreign::REASON_CHARS_MAX;
 use headwater_storage::model::ChainName;
 use headwater_storage::store::error_text;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::clock;
+use crate::secrets::Redactor;
 use crate::telemetry::metrics;
 
-use super::answer::{REASON_CHARS_MAX, excerpt};
 use super::capabilities::Capabilities;
 use super::key::{Key, MeterStatus, Outcome, SpendError};
 use super::router::{Facts, Health};
@@ -142,7 +143,8 @@ impl Endpoint {
     /// Where it announces new heads.
     pub(super) fn announcer(&self) -> Option<Announcer> {
         let url = self.with_key(self.ws_url.as_deref()?);
-        Some(Announcer { name: self.name.clone(), url, key: self.key.clone() })
+        let redactor = self.redactor();
+        Some(Announcer { name: self.name.clone(), url, key: self.key.clone(), redactor })
     }
 
     /// Whether it announces new heads; `None` where it has no `ws_url`.
@@ -297,18 +299,20 @@ impl Endpoint {
 
     /// A failure of this endpoint; text that repeats the key is cleaned (INV-9), and bounded.
     pub fn error(&self, method: &'static str, cause: Cause, reason: &str) -> RpcError {
-        let reason = excerpt(&self.redacted(reason), REASON_CHARS_MAX);
+        let reason = self.redactor().excerpt(reason, REASON_CHARS_MAX);
         RpcError { provider: self.name.clone(), method, cause, reason }
     }
 
-    /// A text without the key and the URL (INV-9).
-    pub(super) fn redacted(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        // An empty key would be found between all letters.
-        if let Some(key) = self.key.secret().filter(|key| !key.expose_secret().is_empty()) {
-            text = text.replace(key.expose_secret(), "***");
+    /// What takes its secrets out of a text (INV-9); a key of a vault may be another tomorrow.
+    pub(super) fn redactor(&self) -> Redactor {
+        let urls = std::iter::once(&self.url).chain(&self.ws_url);
+        let redactor = urls.fold(Redactor::default(), |redactor, url| {
+            redactor.with_url(self.with_key(url).expose_secret())
+        });
+        match self.key.secret() {
+            Some(key) => redactor.with_key(key.expose_secret()),
+            None => redactor,
         }
-        text.replace(self.full_url().expose_secret(), "<url>")
     }
 
     /// Where it is asked, with the key.

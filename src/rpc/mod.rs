@@ -4,6 +4,7 @@ mod answer;
 mod call;
 mod capabilities;
 mod config;
+mod connect;
 mod endpoint;
 mod error;
 mod exchange;
