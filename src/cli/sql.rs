@@ -10,7 +10,7 @@ use super::output;
 
 pub(super) async fn run(args: SqlArgs) -> Result<Exit, CommandError> {
     let format = if args.json { Format::Json } else { args.format };
-    let bytes = match Which::find(&args.which)? {
+    let bytes = match Which::find_to_read(&args.which)? {
         Which::Running(remote) => {
             let name = clap::ValueEnum::to_possible_value(&format);
             let name = name.as_ref().map_or("json", |value| value.get_name());

@@ -27,6 +27,8 @@ mod facade;
 #[cfg(test)]
 mod forks;
 #[cfg(test)]
+mod hands;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod heads;
