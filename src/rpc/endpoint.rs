@@ -17,6 +17,7 @@ use crate::secrets::Redactor;
 use crate::telemetry::metrics;
 
 use super::capabilities::Capabilities;
+use super::heads::NamedHead;
 use super::key::{Key, MeterStatus, Outcome, SpendError};
 use super::router::{Facts, Health};
 use super::subscribe::Announcer;
@@ -48,6 +49,7 @@ pub struct Endpoint {
     behind: AtomicU64,
     last_error: Mutex<Option<(Instant, String)>>,
     mended: Mutex<BTreeSet<&'static str>>,
+    pub(super) named: Mutex<NamedHead>,
     doubted_until: Mutex<Option<Instant>>,
 }
 
@@ -81,6 +83,10 @@ pub struct EndpointStatus {
     pub trace_method: Option<&'static str>,
     /// Blocks that its head was behind ours when it was asked last.
     pub blocks_behind: u64,
+    /// The head that it named last.
+    pub head: Option<u64>,
+    /// What cannot be right about that head, so that it is not followed.
+    pub head_problem: Option<String>,
     /// Whether it is left alone at the moment.
     pub is_resting: bool,
     /// Smoothed milliseconds of an answer.
@@ -114,6 +120,7 @@ impl Endpoint {
             requests: AtomicU64::new(0),
             last_error: Mutex::default(),
             mended: Mutex::default(),
+            named: Mutex::default(),
             doubted_until: Mutex::default(),
         }
     }
@@ -276,6 +283,7 @@ impl Endpoint {
     /// What the API shows.
     pub fn status(&self) -> EndpointStatus {
         let health = self.health();
+        let named = *self.named.lock().unwrap_or_else(PoisonError::into_inner);
         EndpointStatus {
             name: self.name.clone(),
             provider: self.provider.clone(),
@@ -290,6 +298,8 @@ impl Endpoint {
             has_finalized_tag: self.has_finalized_tag(),
             trace_method: self.trace_method(),
             blocks_behind: self.behind.load(Ordering::Relaxed),
+            head: named.last,
+            head_problem: named.fault.map(|fault| fault.to_string()),
             is_resting: health.is_resting(clock::now()),
             latency_ms: (health.latency_secs * 1_000.0) as u64,
             last_error: self.last_failure().map(|(_, error)| error),

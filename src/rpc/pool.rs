@@ -178,6 +178,11 @@ impl Pool {
         }
     }
 
+    /// Time between blocks, once a head is followed.
+    pub fn block_time(&self) -> Option<Duration> {
+        *self.inner.block_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn needs(&self) -> Needs {
         let known = *self.inner.block_time.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = self.inner.endpoints.iter().map(|endpoint| endpoint.key());

@@ -64,3 +64,5 @@ mod sinks;
 mod traces;
 #[cfg(test)]
 mod ways_round;
+#[cfg(test)]
+mod wrong_heads;
