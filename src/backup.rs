@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headwater_storage::backup::{BackupError, BackupReport, BackupRequest, backup, may_back_up_to};
-use headwater_storage::disk::{Disk, FolderLock, RealDisk};
+use headwater_storage::disk::{Disk, FolderLock, LockError, RealDisk};
 use headwater_storage::store::{Chain, ChainOptions};
 
 use crate::clock;
@@ -18,8 +18,12 @@ pub fn make(
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<BackupReport, BackupError> {
     may_back_up_to(node.data_dir.path(), to)?;
-    RealDisk.create_folder(to)?;
-    let _alone = FolderLock::acquire(to)?;
+    let unusable = |source| BackupError::Unusable { to: to.to_owned(), source };
+    RealDisk.create_folder(to).map_err(|error| unusable(error.source))?;
+    let _alone = FolderLock::acquire(to).map_err(|error| match error {
+        LockError::Io { source, .. } => unusable(source),
+        LockError::InUse { .. } => error.into(),
+    })?;
     let mut chains: Vec<Arc<Chain>> = node.chains.iter().map(|node| node.chain.clone()).collect();
     // Chains that the folder holds and the configuration does not name any more.
     for facts in node.data_dir.ledger().chains()? {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::capture::ChainConfig;
 use crate::forward::ExporterConfig;
 use crate::query::QueryConfig;
-use crate::secrets::{self, Secrets, VaultConfig};
+use crate::secrets::{self, Redactor, Secrets, VaultConfig};
 
 /// The whole configuration.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -37,6 +37,9 @@ pub struct Config {
     /// Where references are resolved.
     #[serde(skip)]
     pub secrets: Secrets,
+    /// Whether it holds secrets itself, and not only references to them.
+    #[serde(skip)]
+    pub has_secrets: bool,
 }
 
 /// `[http]`.
@@ -125,6 +128,8 @@ pub enum ConfigError {
 }
 
 const PREFIX: &str = "HEADWATER_";
+/// How the names of settings end that are secrets.
+const PASSWORDS: [&str; 5] = ["key", "password", "sas", "secret", "token"];
 
 impl Config {
     /// Reads a file, with the environment over it.
@@ -134,7 +139,16 @@ impl Config {
     ) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Config::parse(&path.display().to_string(), &text, environment)
+        let config = Config::parse(&path.display().to_string(), &text, environment)?;
+        if config.has_secrets && secrets::is_open_to_all(path) {
+            tracing::warn!(
+                path = %path.display(),
+                "every user can read the configuration, and it holds a key or a password: \
+                 `chmod 600 {}`, or give secrets by reference (`env:NAME`, `file:PATH`)",
+                path.display()
+            );
+        }
+        Ok(config)
     }
 
     /// Reads a text, with the environment over it.
@@ -168,6 +182,7 @@ impl Config {
             origin: origin.clone(),
             reason: crate::exit::chain_text(&error),
         })?;
+        config.has_secrets = config.holds_secrets();
         config.resolve_secrets(&origin)?;
         Ok(config)
     }
@@ -222,6 +237,14 @@ impl Config {
         each.filter(|reference| secrets::is_of_vault(reference)).collect()
     }
 
+    fn holds_secrets(&self) -> bool {
+        let providers = self.chain.iter().flat_map(|chain| &chain.provider);
+        let mut urls = providers.flat_map(|one| std::iter::once(&one.url).chain(&one.ws_url));
+        let has_key =
+            |url: &String| Redactor::default().with_url(&url.replace("{key}", "")).has_secrets();
+        urls.any(has_key) || self.exporter.iter().any(|one| holds_password(&one.settings))
+    }
+
     fn reference_to_vault(&self) -> Option<String> {
         let keys = self.keys_of_vault();
         let of_key = keys.first().map(|reference| format!("`{reference}`"));
@@ -247,6 +270,22 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether an exporter's settings have a password that is no reference.
+fn holds_password(settings: &toml::Table) -> bool {
+    settings.iter().any(|(key, value)| match value {
+        toml::Value::String(text) => {
+            let name = key.rsplit(['.', '_']).next().unwrap_or_default();
+            PASSWORDS.contains(&name) && !text.is_empty() && !secrets::is_reference(text)
+        }
+        toml::Value::Table(inner) => holds_password(inner),
+        toml::Value::Array(_)
+        | toml::Value::Integer(_)
+        | toml::Value::Float(_)
+        | toml::Value::Boolean(_)
+        | toml::Value::Datetime(_) => false,
+    })
 }
 
 impl HttpConfig {
@@ -317,7 +356,8 @@ fn set(table: &mut toml::Table, path: &[String], key: &str, value: toml::Value) 
 
 fn parse<T: DeserializeOwned>(origin: &str, text: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
-        let mut reason = error.to_string().trim_end().to_owned();
+        // It shows the line, which may be one with a key in a URL.
+        let mut reason = secrets::without_urls(error.to_string().trim_end());
         if let Some(nearest) = nearest_key(error.message()) {
             reason = format!("{reason}\nhelp: did you mean `{nearest}`?");
         }

@@ -116,6 +116,7 @@ impl Node {
     /// Opens everything that a configuration names; connects to nothing yet.
     pub fn open(config: &Config) -> Result<Node, NodeError> {
         let data_dir = DataDir::open(&config.data_dir)?;
+        keeper::warn_of_open_folder(data_dir.path());
         data_dir.ledger().next_epoch()?;
         let keyring = Keyring::new(Some(data_dir.ledger().clone()), config.secrets.clone());
         let mut chains = Vec::new();
@@ -133,15 +134,25 @@ impl Node {
 
     /// Opens a stopped node's folder with all chains that it holds, to be read.
     pub fn open_stopped(path: &Path) -> Result<Node, NodeError> {
-        let data_dir = DataDir::open_existing(path)?;
+        Node::stopped(DataDir::open_existing(path)?)
+    }
+
+    /// The same, where the folder cannot be written, too: nothing of it changes then.
+    pub fn open_to_read(path: &Path) -> Result<Node, NodeError> {
+        Node::stopped(DataDir::open_to_read(path)?)
+    }
+
+    fn stopped(data_dir: DataDir) -> Result<Node, NodeError> {
         let keyring = Keyring::new(None, Secrets::default());
         let mut chains = Vec::new();
         for facts in data_dir.ledger().chains()? {
             let config = ChainConfig::plain(facts.name, facts.chain_id, "http://127.0.0.1:1");
             let node = ChainNode::open(&data_dir, &config, &keyring)?;
-            // Nobody else does.
-            let opened = node.chain.open_index();
-            opened.map_err(|source| NodeError::Store { chain: config.name, source })?;
+            // Nobody else does. Its engine writes when it opens.
+            if !data_dir.is_read_only() {
+                let opened = node.chain.open_index();
+                opened.map_err(|source| NodeError::Store { chain: config.name, source })?;
+            }
             chains.push(node);
         }
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
@@ -360,6 +371,8 @@ impl ChainNode {
         let name = self.chain.name();
         let (appender, committer) = Committer::new(self.chain.clone());
         supervisor.spawn_thread(format!("{LOG_TASK} {name}"), move || committer.run());
+        let watching = keeper::watch_log_file(self.chain.clone(), supervisor.shutdown());
+        supervisor.spawn(format!("{LOG_TASK} {name}: its file"), watching);
         let indexing = keeper::index(self.chain.clone(), supervisor.shutdown());
         supervisor.spawn(format!("index of {name}"), indexing);
         let backfills = self.backfills.clone();
@@ -467,6 +480,9 @@ fn engine(
     chains: &[Arc<Chain>],
     config: QueryConfig,
 ) -> Result<Engine, NodeError> {
+    if data_dir.is_read_only() {
+        return Ok(Engine::new(chains, config, &std::env::temp_dir())?);
+    }
     let scratch = data_dir.path().join("spill");
     RealDisk::scratch_folder(&scratch).map_err(OpenError::from)?;
     Ok(Engine::new(chains, config, &scratch))

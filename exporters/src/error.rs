@@ -1,6 +1,10 @@
 //! Why an export failed, and what to do about it.
 
+use headwater_storage::foreign::{REASON_CHARS_MAX, WORDS_CHARS_MAX, excerpt};
 use headwater_storage::model::Lsn;
+
+/// Characters of an error with its causes.
+const CHAIN_CHARS_MAX: usize = 500;
 
 /// What the runner does after an error. There is no "drop".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub enum Disposition {
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The sink is away, slow or full.
-    #[error("{sink} is not available: {reason}")]
+    #[error("{sink} is not available: {}", shown(reason))]
     Unavailable {
         /// Which sink, by address.
         sink: String,
@@ -28,7 +32,7 @@ pub enum ExportError {
         reason: String,
     },
     /// The sink will never take this row.
-    #[error("{sink} refuses the row {event_id}: {reason}")]
+    #[error("{sink} refuses the row {event_id}: {}", shown(reason))]
     Row {
         /// Which sink, by address.
         sink: String,
@@ -47,7 +51,7 @@ pub enum ExportError {
         lsn: Lsn,
     },
     /// A topic, table or container is missing, or has the wrong shape.
-    #[error("{sink} lacks {what}: {fix}")]
+    #[error("{sink} lacks {}: {fix}", shown(what))]
     Missing {
         /// Which sink, by address.
         sink: String,
@@ -57,7 +61,7 @@ pub enum ExportError {
         fix: String,
     },
     /// The sink knows us and says no.
-    #[error("{sink} refuses us: {reason}")]
+    #[error("{sink} refuses us: {}", shown(reason))]
     Refused {
         /// Which sink, by address.
         sink: String,
@@ -89,6 +93,16 @@ impl ExportError {
     }
 }
 
+/// A reason as it is shown: whatever the sink put into it is on one line, and ends.
+fn shown(reason: &str) -> String {
+    excerpt(reason, REASON_CHARS_MAX)
+}
+
+/// What a sink said, as it stands before or behind our own words.
+pub(crate) fn words_of(text: &str) -> String {
+    excerpt(text, WORDS_CHARS_MAX)
+}
+
 /// An error with its causes: the first sentence of an HTTP client says little.
 pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -97,5 +111,18 @@ pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    text
+    excerpt(&text, CHAIN_CHARS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sink_says_is_on_one_line_and_ends() {
+        let reason = format!("\u{1b}[2J\0\r\n\u{202e}{}", "x".repeat(100_000_000));
+        let text = ExportError::Refused { sink: "it".to_owned(), reason }.to_string();
+        assert!(text.starts_with("it refuses us: \\u{1b}[2J\\u{0}\\r\\n\\u{202e}xx"), "{text:.99}");
+        assert!(text.len() < 1_100 && text.ends_with("..."));
+    }
 }

@@ -130,6 +130,10 @@ impl Follower {
             Look::Beyond => self.look_beyond(memory).await?,
             Look::Rest => Moved::No,
             Look::Next(number) => self.next(number, memory).await?,
+            Look::Announced(head) if self.cannot_be(head) => {
+                memory.misses += 1;
+                Moved::No
+            }
             Look::Announced(head) => {
                 self.status.saw_head(head.number);
                 let moved = self.go_to(head, memory).await?;
@@ -137,8 +141,8 @@ impl Follower {
                 moved
             }
             Look::Everywhere => {
-                let ours = self.chain.with_state(|state| state.head().map(|head| head.block));
-                let (latest, provider) = self.source.survey(ours).await?;
+                let (latest, provider) = self.source.survey(self.ours()).await?;
+                let ours = self.ours().map(|(block, _)| block);
                 // A chain that rests is asked less and less.
                 let is_higher = ours.is_none_or(|ours| ours.number < latest.number);
                 let is_over = is_higher || self.heads.is_alive();

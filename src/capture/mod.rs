@@ -18,6 +18,7 @@ mod source;
 mod span;
 mod status;
 mod stuck;
+mod survey;
 mod traces;
 pub mod verify;
 

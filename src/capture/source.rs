@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use headwater_storage::model::{Block, BlockRef, Origin, Provider, Verified, seconds_of};
 
 use crate::clock;
-use crate::rpc::{Call, Cause, Endpoint, Pool, Purpose, RpcError, Wanted};
+use crate::rpc::{Call, Cause, Claim, Endpoint, Pool, Purpose, RpcError, Wanted};
 
 use super::fetch::{Wish, fetch};
 use super::late::Late;
@@ -50,10 +50,17 @@ impl Fetched {
 /// The little of a header that following needs.
 #[derive(Clone, Copy, Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct HeaderAnswer {
+pub(super) struct HeaderAnswer {
     hash: alloy_primitives::B256,
     number: alloy_primitives::U64,
     timestamp: alloy_primitives::U64,
+}
+
+impl HeaderAnswer {
+    /// As the head of who names it.
+    pub(super) fn claim(&self) -> Claim {
+        Claim { number: self.number.to(), time: seconds_of(self.timestamp.to()) }
+    }
 }
 
 impl From<HeaderAnswer> for BlockRef {
@@ -72,7 +79,7 @@ pub struct Source {
     pub(super) late: Arc<Late>,
 }
 
-const HEADER: Wanted = Wanted::Calls(&["eth_getBlockByNumber"]);
+pub(super) const HEADER: Wanted = Wanted::Calls(&["eth_getBlockByNumber"]);
 
 impl Source {
     /// Blocks of a chain from its providers.
@@ -105,47 +112,6 @@ impl Source {
     /// The providers.
     pub fn pool(&self) -> &Pool {
         &self.pool
-    }
-
-    /// The head of the chain, as one provider has it.
-    pub async fn latest(&self) -> Result<BlockRef, RpcError> {
-        let answer: Option<HeaderAnswer> = self.pool.ask(&Call::header("latest")).await?;
-        let head = answer.map(BlockRef::from);
-        let head = head.ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))?;
-        self.late.saw_head(head.number);
-        Ok(head)
-    }
-
-    /// The highest head that any provider has, ours among equals, and who has it; who is far behind
-    /// ours is asked last from then on, and who named a head that nobody had is believed last.
-    pub async fn survey(&self, ours: Option<BlockRef>) -> Result<(BlockRef, String), RpcError> {
-        let mut turn = self.pool.turn(Purpose::Head, HEADER);
-        let mut heads: Vec<((bool, u64, bool), BlockRef, String)> = Vec::new();
-        let mut last = None;
-        while let Some(asked) = turn.next().await {
-            let endpoint = &asked.endpoint;
-            match endpoint.single::<HeaderAnswer>(&Call::header("latest")).await {
-                Ok(answer) => {
-                    if let Some(head) = answer.map(BlockRef::from) {
-                        endpoint.has_head(head.number, ours.map_or(0, |ours| ours.number));
-                        let rank = (!endpoint.is_doubted(), head.number, ours == Some(head));
-                        heads.push((rank, head, endpoint.name().to_owned()));
-                    }
-                    turn.answered(endpoint.provider());
-                }
-                Err(error) => {
-                    endpoint.failed(&error);
-                    turn.failed(&error);
-                    last = Some(error);
-                }
-            }
-        }
-        let best = heads.into_iter().max_by_key(|(rank, ..)| *rank);
-        let best = best.map(|(_, head, provider)| (head, provider));
-        if let Some((head, _)) = &best {
-            self.late.saw_head(head.number);
-        }
-        best.ok_or_else(|| last.unwrap_or_else(|| turn.nobody()))
     }
 
     /// A provider named a head that nobody has.
@@ -273,6 +239,10 @@ impl Source {
         }
         let head: Option<HeaderAnswer> = endpoint.single(&Call::header("latest")).await?;
         let head = head.ok_or_else(|| self.pool.nobody("eth_getBlockByNumber"))?;
+        if let Some(fault) = endpoint.names_head_alone(head.claim()) {
+            let method = "eth_getBlockByNumber";
+            return Err(endpoint.error(method, Cause::Wrong, &fault.to_string()).into());
+        }
         let number = head.number.to();
         let wish = Wish { number, prover: self.prover.clone(), is_question: false };
         let fetched = fetch(endpoint, &wish, None).await.map_err(|failed| failed.error)?;

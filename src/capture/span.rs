@@ -94,7 +94,8 @@ fn edge(text: &str) -> Option<Edge> {
 
 /// Digits with `_` between them, and K, M or B behind.
 fn number(text: &str) -> Option<u64> {
-    let text = text.replace('_', "");
+    // Rust's own reading of numbers takes a sign.
+    let text = Some(text.replace('_', "")).filter(|text| !text.contains(['+', '-']))?;
     let scale: u64 = match text.chars().last()? {
         'k' | 'K' => 1_000,
         'm' | 'M' => 1_000_000,
@@ -159,7 +160,21 @@ mod tests {
         assert_eq!(range("15_000_000"), Some((15_000_000, 15_000_000)));
         assert_eq!(range("1970-01-02:1970-01-03"), Some((7_200, 14_399)));
         assert_eq!(range("1970-01-02"), Some((7_200, 14_399)));
-        for wrong in ["", "5:5", "7:5", "a:b", "5:-", "0:0", "+5:7", "-5:-7", "1.5", "2026-13-01"] {
+        for wrong in [
+            "",
+            "5:5",
+            "7:5",
+            "a:b",
+            "5:-",
+            "0:0",
+            "5:++7",
+            "latest-+5:",
+            "5:0x+7",
+            "+5:7",
+            "-5:-7",
+            "1.5",
+            "2026-13-01",
+        ] {
             assert_eq!(range(wrong), None, "{wrong}");
         }
         let error = "7:5".parse::<Span>().unwrap_err().to_string();

@@ -209,8 +209,8 @@ impl Follower {
     /// Looks how far the head is above the block that does not come; a chain that became shorter
     /// is another one.
     pub(super) async fn look_beyond(&self, memory: &mut Memory) -> Result<Moved, CaptureError> {
-        let ours = self.chain.with_state(|state| state.head().map(|head| head.block));
-        let found = self.source.survey(ours).await;
+        let ours = self.ours().map(|(block, _)| block);
+        let found = self.source.survey(self.ours()).await;
         if let Some(stuck) = &mut memory.stuck {
             let now = clock::now();
             stuck.looked_at = now;

@@ -1,5 +1,6 @@
 //! A node to ask: running, over HTTP; or stopped, through its folder.
 
+use std::path::Path;
 use std::time::Duration;
 
 use headwater_storage::disk::LockError;
@@ -32,11 +33,23 @@ pub(super) struct Remote {
 impl Which {
     /// Finds the node: by URL, by its folder, or at the default address.
     pub(super) fn find(args: &WhichArgs) -> Result<Which, CommandError> {
+        Which::find_by(args, Node::open_stopped)
+    }
+
+    /// The same, to be looked at alone: the folder may be one that cannot be written.
+    pub(super) fn find_to_read(args: &WhichArgs) -> Result<Which, CommandError> {
+        Which::find_by(args, Node::open_to_read)
+    }
+
+    fn find_by(
+        args: &WhichArgs,
+        open: impl FnOnce(&Path) -> Result<Node, NodeError>,
+    ) -> Result<Which, CommandError> {
         let Some(data_dir) = &args.data_dir else {
             let url = args.url.as_deref().unwrap_or(DEFAULT_URL);
             return Ok(Which::Running(Remote::new(url)?));
         };
-        match Node::open_stopped(data_dir) {
+        match open(data_dir) {
             Ok(node) => Ok(Which::Stopped(Box::new(node))),
             Err(NodeError::DataDir(OpenError::Lock(LockError::InUse { .. }))) => {
                 let address = std::fs::read_to_string(data_dir.join(ADDRESS_FILE))?;

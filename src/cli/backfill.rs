@@ -120,6 +120,7 @@ async fn plain(args: &BackfillArgs) -> Result<Config, CommandError> {
         exporter: Vec::new(),
         vault: None,
         secrets: crate::secrets::Secrets::default(),
+        has_secrets: false,
     })
 }
 

@@ -37,6 +37,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, CommandError> {
         exporter: Vec::new(),
         vault: None,
         secrets: crate::secrets::Secrets::default(),
+        has_secrets: false,
     };
     config.http.check()?;
     let devnet = DevNode::new(DevnetConfig {

@@ -132,9 +132,11 @@ impl CommandError {
             | CommandError::Stopped { .. }
             | CommandError::NotThere { .. }
             | CommandError::Token
-            | CommandError::Backup(BackupError::Relative { .. } | BackupError::Inside { .. }) => {
-                Exit::Usage
-            }
+            | CommandError::Backup(
+                BackupError::Relative { .. }
+                | BackupError::Inside { .. }
+                | BackupError::Unusable { .. },
+            ) => Exit::Usage,
             CommandError::Backup(BackupError::DamagedBackup { .. }) => Exit::Damaged,
             CommandError::Backup(
                 BackupError::None { .. }

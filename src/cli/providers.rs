@@ -15,7 +15,7 @@ use super::error::CommandError;
 use super::output;
 
 pub(super) async fn run(args: ProvidersArgs) -> Result<Exit, CommandError> {
-    let document: Value = match Which::find(&args.which)? {
+    let document: Value = match Which::find_to_read(&args.which)? {
         Which::Running(remote) => remote.document("/v1/providers").await?,
         Which::Stopped(node) => {
             let document = ProvidersDocument::of(&node, false).map_err(NodeError::from)?;
@@ -87,6 +87,9 @@ fn text(document: &Value) -> String {
             number(provider, "workers_max").unwrap_or(0),
             if is_resting { ", rests" } else { "" },
         );
+        if let Some(text) = provider.get("head_problem").and_then(Value::as_str) {
+            let _infallible = writeln!(out, "  head: {text}");
+        }
         if let Some(error) = provider.get("last_error").and_then(Value::as_str) {
             let _infallible = writeln!(out, "  last error: {error}");
         }

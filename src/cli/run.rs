@@ -105,5 +105,6 @@ async fn from_flags(
         exporter: Vec::new(),
         vault: None,
         secrets: Secrets::default(),
+        has_secrets: false,
     }))
 }

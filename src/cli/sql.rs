@@ -23,7 +23,7 @@ pub struct WorkerArgs {
 
 pub(super) async fn run(args: SqlArgs) -> Result<Exit, CommandError> {
     let format = if args.json { Format::Json } else { args.format };
-    match Which::find(&args.which)? {
+    match Which::find_to_read(&args.which)? {
         Which::Running(remote) => {
             let name = clap::ValueEnum::to_possible_value(&format);
             let name = name.as_ref().map_or("json", |value| value.get_name());

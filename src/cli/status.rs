@@ -17,7 +17,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<Exit, CommandError> {
     if args.quick {
         return quick(Which::running(&args.which)?).await;
     }
-    let which = Which::find(&args.which)?;
+    let which = Which::find_to_read(&args.which)?;
     let (document, is_running) = match which {
         Which::Running(remote) => {
             let (_, body) = remote.read("/v1/status").await?;
@@ -188,6 +188,9 @@ fn text(document: &Value, is_running: bool) -> String {
                     number(provider, "/latency_ms"),
                     word(provider, "/last_error"),
                 );
+                if let Some(text) = provider.pointer("/head_problem").and_then(Value::as_str) {
+                    let _infallible = writeln!(out, "             {text}");
+                }
             }
         }
     }

@@ -167,7 +167,9 @@ impl ApiError {
             },
             ApiError::Forbidden { .. } => (StatusCode::UNAUTHORIZED, "forbidden", "token"),
             ApiError::Backup(error) => match error {
-                BackupError::Relative { .. } | BackupError::Inside { .. } => {
+                BackupError::Relative { .. }
+                | BackupError::Inside { .. }
+                | BackupError::Unusable { .. } => {
                     (StatusCode::BAD_REQUEST, "invalid", "invalid_argument")
                 }
                 BackupError::Exists { .. } | BackupError::Lock(_) => {

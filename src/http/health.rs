@@ -36,7 +36,8 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let exporters = app.node.export_views().into_iter();
     let exporters =
         exporters.filter_map(|view| Some(json!({ "exporter": view.name, "reason": view.reason? })));
-    let degraded: Vec<Value> = exporters.chain(newer_blocks(&app)).collect();
+    let degraded: Vec<Value> =
+        exporters.chain(newer_blocks(&app)).chain(wrong_heads(&app)).collect();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let is_ready = reasons.is_empty();
     (status, Json(json!({ "ready": is_ready, "reasons": reasons, "degraded": degraded })))
@@ -50,6 +51,17 @@ fn newer_blocks(app: &App) -> impl Iterator<Item = Value> {
         missing.filter(|missing| is_newer(&missing.what)).map(move |missing| {
             let reason = format!("{} is newer than this program: upgrade", missing.what);
             json!({ "chain": chain, "reason": reason })
+        })
+    })
+}
+
+/// Providers whose heads cannot be right: others are followed.
+fn wrong_heads(app: &App) -> impl Iterator<Item = Value> {
+    app.node.chains.iter().flat_map(|node| {
+        let chain = node.chain.name().as_str();
+        node.source.pool().endpoints().iter().filter_map(move |endpoint| {
+            let reason = format!("provider {}: {}", endpoint.name(), endpoint.head_fault()?);
+            Some(json!({ "chain": chain, "reason": reason }))
         })
     })
 }

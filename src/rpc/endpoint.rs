@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use headwater_storage::foreign::REASON_CHARS_MAX;
 use headwater_storage::model::ChainName;
 use headwater_storage::store::error_text;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::clock;
+use crate::secrets::Redactor;
 use crate::telemetry::metrics;
 
-use super::answer::{REASON_CHARS_MAX, excerpt};
 use super::capabilities::Capabilities;
+use super::heads::NamedHead;
 use super::key::{Key, MeterStatus, Outcome, SpendError};
 use super::router::{Facts, Health};
 use super::subscribe::Announcer;
@@ -47,6 +49,7 @@ pub struct Endpoint {
     behind: AtomicU64,
     last_error: Mutex<Option<(Instant, String)>>,
     mended: Mutex<BTreeSet<&'static str>>,
+    pub(super) named: Mutex<NamedHead>,
     doubted_until: Mutex<Option<Instant>>,
 }
 
@@ -80,6 +83,10 @@ pub struct EndpointStatus {
     pub trace_method: Option<&'static str>,
     /// Blocks that its head was behind ours when it was asked last.
     pub blocks_behind: u64,
+    /// The head that it named last.
+    pub head: Option<u64>,
+    /// What cannot be right about that head, so that it is not followed.
+    pub head_problem: Option<String>,
     /// Whether it is left alone at the moment.
     pub is_resting: bool,
     /// Smoothed milliseconds of an answer.
@@ -113,6 +120,7 @@ impl Endpoint {
             requests: AtomicU64::new(0),
             last_error: Mutex::default(),
             mended: Mutex::default(),
+            named: Mutex::default(),
             doubted_until: Mutex::default(),
         }
     }
@@ -142,7 +150,8 @@ impl Endpoint {
     /// Where it announces new heads.
     pub(super) fn announcer(&self) -> Option<Announcer> {
         let url = self.with_key(self.ws_url.as_deref()?);
-        Some(Announcer { name: self.name.clone(), url, key: self.key.clone() })
+        let redactor = self.redactor();
+        Some(Announcer { name: self.name.clone(), url, key: self.key.clone(), redactor })
     }
 
     /// Whether it announces new heads; `None` where it has no `ws_url`.
@@ -274,6 +283,7 @@ impl Endpoint {
     /// What the API shows.
     pub fn status(&self) -> EndpointStatus {
         let health = self.health();
+        let named = *self.named.lock().unwrap_or_else(PoisonError::into_inner);
         EndpointStatus {
             name: self.name.clone(),
             provider: self.provider.clone(),
@@ -288,6 +298,8 @@ impl Endpoint {
             has_finalized_tag: self.has_finalized_tag(),
             trace_method: self.trace_method(),
             blocks_behind: self.behind.load(Ordering::Relaxed),
+            head: named.last,
+            head_problem: named.fault.map(|fault| fault.to_string()),
             is_resting: health.is_resting(clock::now()),
             latency_ms: (health.latency_secs * 1_000.0) as u64,
             last_error: self.last_failure().map(|(_, error)| error),
@@ -297,18 +309,20 @@ impl Endpoint {
 
     /// A failure of this endpoint; text that repeats the key is cleaned (INV-9), and bounded.
     pub fn error(&self, method: &'static str, cause: Cause, reason: &str) -> RpcError {
-        let reason = excerpt(&self.redacted(reason), REASON_CHARS_MAX);
+        let reason = self.redactor().excerpt(reason, REASON_CHARS_MAX);
         RpcError { provider: self.name.clone(), method, cause, reason }
     }
 
-    /// A text without the key and the URL (INV-9).
-    pub(super) fn redacted(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        // An empty key would be found between all letters.
-        if let Some(key) = self.key.secret().filter(|key| !key.expose_secret().is_empty()) {
-            text = text.replace(key.expose_secret(), "***");
+    /// What takes its secrets out of a text (INV-9); a key of a vault may be another tomorrow.
+    pub(super) fn redactor(&self) -> Redactor {
+        let urls = std::iter::once(&self.url).chain(&self.ws_url);
+        let redactor = urls.fold(Redactor::default(), |redactor, url| {
+            redactor.with_url(self.with_key(url).expose_secret())
+        });
+        match self.key.secret() {
+            Some(key) => redactor.with_key(key.expose_secret()),
+            None => redactor,
         }
-        text.replace(self.full_url().expose_secret(), "<url>")
     }
 
     /// Where it is asked, with the key.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use headwater_storage::foreign::BODY_BYTES_MAX;
 use headwater_storage::store::error_text;
 use reqwest::Response;
 use secrecy::ExposeSecret;
@@ -43,22 +44,28 @@ impl Endpoint {
             }
             Err(error) => return Err(self.undecoded(method, &error)),
         };
-        let redact = |text: &str| self.redacted(text);
-        let http = Http { status, after, is_batch: calls.len() > 1, redact: &redact };
+        let redactor = self.redactor();
+        let http = Http { status, after, is_batch: calls.len() > 1, redactor: &redactor };
         match http.fault(&bytes) {
             Some((cause, reason)) => Err(self.error(method, cause, &reason)),
             None => Ok(bytes),
         }
     }
 
-    /// The body, of at most `answer_bytes_max` bytes.
+    /// The body, of at most `answer_bytes_max` bytes; of an error only the start.
     async fn read(&self, method: &'static str, response: Response) -> Result<Bytes, RpcError> {
         let mut response = response;
+        let is_error = !response.status().is_success();
         let most = self.answer_bytes_max();
+        let most = if is_error { most.min(BODY_BYTES_MAX) } else { most };
         let due = response.content_length().and_then(|length| usize::try_from(length).ok());
         let mut bytes = BytesMut::with_capacity(due.unwrap_or(0).min(most));
         let failed = |error| self.unavailable(method, error);
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if bytes.len() + chunk.len() > most && is_error {
+                bytes.extend_from_slice(chunk.get(..most - bytes.len()).unwrap_or_default());
+                break;
+            }
             if bytes.len() + chunk.len() > most {
                 let reason = format!("an answer of more than answer_bytes_max = {most} bytes");
                 return Err(self.error(method, Cause::TooBig, &reason));

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Jitter, Quota, RateLimiter};
 use headwater_storage::model::ChainName;
-use reqwest::Client;
 use tokio::sync::Notify;
 
 use crate::secrets;
 
 use super::capabilities::Capabilities;
+use super::connect::{check_url, client};
 use super::key::{Keyring, KeyringError, Pass};
 use super::router::{Choice, Facts, Needs, choose, may_hedge, split};
 use super::{
@@ -105,12 +105,7 @@ impl Pool {
         let mut endpoints = Vec::new();
         for provider in providers {
             check_url(chain, provider)?;
-            let client = Client::builder()
-                .timeout(Duration::from_secs(provider.timeout_secs))
-                .connect_timeout(Duration::from_secs(5))
-                .pool_idle_timeout(Duration::from_secs(30))
-                .build()
-                .map_err(PoolError::Client)?;
+            let client = client(provider).map_err(PoolError::Client)?;
             let failed = |source| PoolError::Key {
                 chain: chain.clone(),
                 provider: provider.name.clone(),
@@ -181,6 +176,11 @@ impl Pool {
             let share = units / block_time.as_secs_f64().max(0.05) / count as f64;
             endpoint.key().claim(&self.inner.chain, if count == all { share } else { 0.0 });
         }
+    }
+
+    /// Time between blocks, once a head is followed.
+    pub fn block_time(&self) -> Option<Duration> {
+        *self.inner.block_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn needs(&self) -> Needs {
@@ -415,29 +415,6 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.endpoints.iter().for_each(|endpoint| endpoint.key().has_place());
         self.0.freed.notify_waiters();
-    }
-}
-
-fn check_url(chain: &ChainName, provider: &ProviderConfig) -> Result<(), PoolError> {
-    let wrong = |reason: &str| {
-        let (chain, provider) = (chain.clone(), provider.name.clone());
-        Err(PoolError::Url { chain, provider, reason: reason.to_owned() })
-    };
-    if !provider.url.starts_with("http://") && !provider.url.starts_with("https://") {
-        return wrong("`url` must start with http:// or https://");
-    }
-    if let Some(url) = &provider.ws_url {
-        if !url.starts_with("ws://") && !url.starts_with("wss://") {
-            return wrong("`ws_url` must start with ws:// or wss://");
-        }
-        if url.contains("{key}") && provider.keys.is_empty() {
-            return wrong("`ws_url` has {key} but there are no `keys`");
-        }
-    }
-    match (provider.url.contains("{key}"), provider.keys.is_empty()) {
-        (true, true) => wrong("`url` has {key} but there are no `keys`"),
-        (false, false) => wrong("there are `keys` but `url` has no {key}"),
-        (true, false) | (false, true) => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::{B256, U64};
 use futures::{SinkExt, StreamExt};
+use headwater_storage::foreign::REASON_CHARS_MAX;
 use headwater_storage::model::{BlockRef, ChainName};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Notify, watch};
@@ -13,10 +14,11 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::clock;
+use crate::secrets::Redactor;
 use crate::supervisor::Shutdown;
 use crate::telemetry::metrics;
 
-use super::answer::{ErrorObject, REASON_CHARS_MAX, excerpt};
+use super::answer::ErrorObject;
 use super::key::Key;
 
 /// A connection that brings nothing at all for so long is dead: pings are sent meanwhile.
@@ -33,6 +35,7 @@ pub(super) struct Announcer {
     pub(super) name: String,
     pub(super) url: SecretString,
     pub(super) key: Arc<Key>,
+    pub(super) redactor: Redactor,
 }
 
 /// What followers see.
@@ -147,13 +150,10 @@ impl Announcer {
         answer.unwrap_or(Err(Ended::Silent)).map_err(|ended| self.text(&ended))
     }
 
-    /// Why it ended, without the key.
+    /// Why it ended, without its secrets.
     fn text(&self, ended: &Ended) -> String {
         let text = headwater_storage::store::error_text(ended);
-        match self.key.secret().filter(|key| !key.expose_secret().is_empty()) {
-            Some(key) => text.replace(key.expose_secret(), "***"),
-            None => text,
-        }
+        self.redactor.excerpt(&text, REASON_CHARS_MAX)
     }
 }
 
@@ -249,10 +249,10 @@ impl Subscription {
 /// A head, or nothing where it is the answer to the subscription.
 fn read(text: &str) -> Result<Option<Params>, Ended> {
     let Ok(message) = serde_json::from_str::<Pushed>(text) else {
-        return Err(Ended::Refused(excerpt(text, REASON_CHARS_MAX)));
+        return Err(Ended::Refused(text.to_owned()));
     };
     match message.error {
-        Some(error) => Err(Ended::Refused(excerpt(&error.reason(), REASON_CHARS_MAX))),
+        Some(error) => Err(Ended::Refused(error.reason())),
         None => Ok(message.params),
     }
 }

@@ -1,6 +1,9 @@
 //! Where references are resolved: the environment, files, a vault.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -30,10 +33,31 @@ pub(super) fn resolve(reference: &str) -> Result<SecretString, SecretError> {
     if let Some(path) = reference.strip_prefix("file:") {
         let text = std::fs::read_to_string(path)
             .map_err(|source| SecretError::File { path: path.to_owned(), source })?;
+        if is_open_to_all(Path::new(path)) {
+            warn_once(path);
+        }
         let line = text.lines().next().unwrap_or_default().trim();
         return Ok(SecretString::from(line.to_owned()));
     }
     Err(SecretError::Reference)
+}
+
+/// Whether every user may read a file.
+pub fn is_open_to_all(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|facts| facts.mode() & 0o004 != 0)
+}
+
+/// Files are read again and again, and told of once.
+fn warn_once(path: &str) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let is_new = TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+    if is_new {
+        tracing::warn!(
+            path,
+            "every user can read the file of a secret: `chmod 600 {path}` (in Kubernetes, \
+            `defaultMode: 0400`)"
+        );
+    }
 }
 
 /// Whether a reference is one to a vault.

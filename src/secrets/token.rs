@@ -1,8 +1,8 @@
 //! The token that admin actions need: made at the first start, readable by the owner alone.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -19,20 +19,26 @@ const TOKEN_BYTES: usize = 32;
 pub struct AdminToken(SecretString);
 
 impl AdminToken {
-    /// The token of a data folder, made when there is none.
+    /// The token of a data folder, made when there is none, or an empty one: a crash may leave
+    /// that.
     pub fn of(data_dir: &Path) -> Result<AdminToken, SecretError> {
         let path = data_dir.join(TOKEN_FILE);
         let failed = |source| SecretError::File { path: path.display().to_string(), source };
-        let mut options = OpenOptions::new();
-        match options.write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(mut file) => {
-                let mut bytes = [0; TOKEN_BYTES];
-                getrandom::fill(&mut bytes)
-                    .map_err(|error| failed(std::io::Error::other(error)))?;
-                writeln!(file, "{}", const_hex::encode(bytes)).map_err(failed)?;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        let is_there = match std::fs::read_to_string(&path) {
+            Ok(text) => !text.lines().next().unwrap_or_default().trim().is_empty(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(error) => return Err(failed(error)),
+        };
+        if !is_there {
+            let mut bytes = [0; TOKEN_BYTES];
+            getrandom::fill(&mut bytes).map_err(|error| failed(std::io::Error::other(error)))?;
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&path).map_err(failed)?;
+            // One that was there keeps its rights otherwise.
+            file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+            writeln!(file, "{}", const_hex::encode(bytes)).map_err(failed)?;
+            file.sync_all().map_err(failed)?;
         }
         AdminToken::read(&path)
     }
@@ -77,6 +83,10 @@ mod tests {
         assert!(!token.is_in(format!("{} ", token.header()).as_bytes()));
         assert!(!format!("{token:?}").contains(&token.header()[7..]), "INV-9");
         std::fs::write(folder.path().join(TOKEN_FILE), "\n").unwrap();
-        assert!(AdminToken::of(folder.path()).is_err());
+        let path = folder.path().join(TOKEN_FILE);
+        assert!(AdminToken::read(&path).is_err());
+        let anew = AdminToken::of(folder.path()).unwrap();
+        assert!(anew.header().len() > 64 && !anew.is_in(token.header().as_bytes()));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

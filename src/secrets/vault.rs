@@ -12,6 +12,7 @@ use azure_identity::{
     ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
 };
 use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
+use headwater_storage::foreign::{REASON_CHARS_MAX, excerpt};
 use headwater_storage::store::error_text;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -77,7 +78,8 @@ struct Held {
 impl Vault {
     /// Reads who we are; asks for nothing yet.
     pub(super) fn open(config: &VaultConfig) -> Result<Vault, SecretError> {
-        let mut builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
+        let mut builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).referer(false);
+        builder = builder.redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &config.certificate {
             let shown = path.display().to_string();
             let pem = std::fs::read(path)
@@ -117,11 +119,11 @@ impl Vault {
     /// Asks for a secret and keeps it.
     pub(super) async fn fetch(&self, name: &str) -> Result<SecretString, SecretError> {
         let asked = tokio::time::timeout(FETCH_TIMEOUT, self.client.get_secret(name, None)).await;
-        let failed = |is_refused, reason| SecretError::Vault {
+        let failed = |is_refused, reason: String| SecretError::Vault {
             url: self.url.clone(),
             name: name.to_owned(),
             is_refused,
-            reason,
+            reason: excerpt(&reason, REASON_CHARS_MAX),
         };
         let answer = asked
             .map_err(|_| failed(false, format!("no answer in {} s", FETCH_TIMEOUT.as_secs())))?

@@ -53,6 +53,8 @@ pub const KEY_LEFT: &str = "headwater_key_left_units";
 pub const KEY_ENDS: &str = "headwater_key_ends_in_seconds";
 /// Blocks that were refused, by chain and provider.
 pub const BLOCKS_REFUSED: &str = "headwater_blocks_refused_total";
+/// Heads that cannot be right, by provider and reason (`above`, `back`, `future`).
+pub const HEADS_REFUSED: &str = "headwater_provider_heads_refused_total";
 /// Fields that a provider gave wrong and that were put right, by provider and field.
 pub const FIELDS_MENDED: &str = "headwater_fields_mended_total";
 /// Kinds of proofs that do not come out on a chain: gauge by chain.
@@ -90,6 +92,11 @@ pub fn start() -> Result<PrometheusHandle, BuildError> {
 
 pub(crate) fn rpc_request(provider: &str, method: &'static str) {
     counter!(RPC_REQUESTS, "provider" => provider.to_owned(), "method" => method).increment(1);
+}
+
+/// A provider named a head that cannot be right.
+pub(crate) fn head_refused(provider: &str, reason: &'static str) {
+    counter!(HEADS_REFUSED, "provider" => provider.to_owned(), "reason" => reason).increment(1);
 }
 
 pub(crate) fn rpc_failure(provider: &str, method: &'static str, cause: &'static str) {

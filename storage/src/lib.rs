@@ -4,6 +4,7 @@ pub mod backup;
 mod clock;
 pub mod codec;
 pub mod disk;
+pub mod foreign;
 pub mod index;
 pub mod ledger;
 pub mod metrics;

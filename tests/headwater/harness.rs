@@ -136,12 +136,18 @@ pub(crate) struct Appliance {
 impl Appliance {
     /// `headwater run --config`, until it answers.
     pub(crate) async fn start(config: &Path) -> Appliance {
+        Appliance::start_with(config, &[]).await
+    }
+
+    /// The same, with variables of the environment.
+    pub(crate) async fn start_with(config: &Path, environment: &[(&str, &str)]) -> Appliance {
         let folder = config.parent().unwrap();
         let address = folder.join("data/http.address");
         fs::remove_file(&address).ok();
         let log =
             fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
         let mut command = program();
+        command.envs(environment.iter().copied());
         command.arg("run").arg("--config").arg(config).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn().unwrap();
         let url = until("the address", async || {
@@ -241,6 +247,11 @@ impl Appliance {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits until it ends by itself: what it ends with.
+    pub(crate) async fn ends(mut self) -> ExitStatus {
+        until("its end", async || self.child.try_wait().unwrap()).await
     }
 
     /// SIGTERM, and what it ends with.

@@ -27,10 +27,14 @@ mod facade;
 #[cfg(test)]
 mod forks;
 #[cfg(test)]
+mod hands;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod heads;
 mod hostile_sql;
+#[cfg(test)]
+mod hostile_words;
 #[cfg(test)]
 mod keeping;
 #[cfg(test)]
@@ -62,3 +66,5 @@ mod statements;
 mod traces;
 #[cfg(test)]
 mod ways_round;
+#[cfg(test)]
+mod wrong_heads;

@@ -77,6 +77,8 @@ impl Client {
         let timeout = Duration::from_secs(u64::from(config.request_timeout_secs)) + MORE;
         let mut builder =
             reqwest::Client::builder().timeout(timeout).connect_timeout(CONNECT_TIMEOUT);
+        // Nobody else is shown the signature.
+        builder = builder.referer(false).redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &config.certificate {
             let named = |reason: String| format!("`certificate` {}: {reason}", path.display());
             let pem = std::fs::read(path).map_err(|error| named(error.to_string()))?;

@@ -2,6 +2,7 @@
 //! entities all need it.
 
 use crate::ExportError;
+use crate::error::words_of;
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub(super) fn failure(
     words: &str,
     place: Option<usize>,
 ) -> Option<Failure> {
-    let text = format!("{status} {code} {words}").trim().to_owned();
+    let text = format!("{status} {} {}", words_of(code), words_of(words)).trim().to_owned();
     Some(match (status, code) {
         (200..300, _) => return None,
         (401 | 403, _) | (400, "InvalidAuthenticationInfo") => {

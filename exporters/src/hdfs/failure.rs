@@ -3,6 +3,7 @@
 use hdfs_native::HdfsError;
 
 use crate::ExportError;
+use crate::error::words_of;
 
 /// Exceptions after which somebody must mend something, and what.
 const REFUSALS: [(&str, &str); 8] = [
@@ -21,8 +22,8 @@ const REFUSALS: [(&str, &str); 8] = [
 ];
 
 /// The first line of what the cluster said: the rest is its stack.
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+fn first_line(text: &str) -> String {
+    words_of(text.lines().next().unwrap_or_default())
 }
 
 /// What an error means; `what` was being done.
@@ -38,26 +39,27 @@ pub(super) fn failure(sink: &str, what: &str, error: &HdfsError) -> ExportError 
     };
     match error {
         HdfsError::RPCError(class, text) | HdfsError::FatalRPCError(class, text) => {
-            let (name, text) = (class.rsplit(['.', '$']).next().unwrap_or(class), first_line(text));
+            let name = words_of(class.rsplit(['.', '$']).next().unwrap_or(class));
+            let text = first_line(text);
             match REFUSALS.iter().find(|(known, _)| *known == name) {
                 Some((_, fix)) => refused(&format!("{name}: {text}"), fix),
                 None if text.contains("must both be directories") => {
-                    refused(text, "a folder lies where the lake wants a file: move it away")
+                    refused(&text, "a folder lies where the lake wants a file: move it away")
                 }
                 None => away(format!("{name}: {text}")),
             }
         }
         HdfsError::GSSAPIError(_, _, text) if text.contains("contact any KDC") => {
-            away(first_line(text).to_owned())
+            away(first_line(text))
         }
         HdfsError::GSSAPIError(..) | HdfsError::SASLError(_) | HdfsError::NoSASLMechanism => {
             refused(
-                first_line(&error.to_string()),
+                &first_line(&error.to_string()),
                 "look at Kerberos: `principal`, `keytab`, the ticket cache, krb5.conf",
             )
         }
         HdfsError::OperationFailed(text) if text.contains("libgssapi_krb") => {
-            refused(first_line(text), "install the Kerberos library (libgssapi-krb5-2)")
+            refused(&first_line(text), "install the Kerberos library (libgssapi-krb5-2)")
         }
         HdfsError::InvalidArgument(_)
         | HdfsError::UrlParseError(_)
@@ -65,7 +67,7 @@ pub(super) fn failure(sink: &str, what: &str, error: &HdfsError) -> ExportError 
         | HdfsError::InvalidPath(_)
         | HdfsError::UnsupportedFeature(_)
         | HdfsError::UnsupportedErasureCodingPolicy(_) => {
-            refused(first_line(&error.to_string()), "look at `url` and at the files in `conf_dir`")
+            refused(&first_line(&error.to_string()), "look at `url` and at the files in `conf_dir`")
         }
         HdfsError::IOError(_)
         | HdfsError::DataTransferError(_)
@@ -78,7 +80,7 @@ pub(super) fn failure(sink: &str, what: &str, error: &HdfsError) -> ExportError 
         | HdfsError::TrashNotEnabled
         | HdfsError::ErasureCodingError(_)
         | HdfsError::InternalError(_)
-        | HdfsError::InvalidRPCResponse(_) => away(first_line(&error.to_string()).to_owned()),
+        | HdfsError::InvalidRPCResponse(_) => away(first_line(&error.to_string())),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use headwater_storage::foreign::start_of;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -10,6 +11,10 @@ use rdkafka::producer::future_producer::Delivery;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig};
 use rdkafka::{ClientConfig, ClientContext, Statistics};
 
+use crate::error::words_of;
+
+/// Bytes of a complaint that are kept.
+const COMPLAINT_BYTES_MAX: usize = 4 << 10;
 /// How long to wait for room in the producer's own queue.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
@@ -105,6 +110,7 @@ pub(super) struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let message = words_of(message);
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -120,7 +126,9 @@ impl ClientContext for Context {
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let text = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
+        // Its kind is told by words that may stand far behind.
+        let text = if reason.is_empty() { &error.to_string() } else { reason };
+        let text = start_of(text, COMPLAINT_BYTES_MAX).to_owned();
         let complaint = Complaint { code: error.rdkafka_error_code(), text };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // That all brokers are down follows every cause, and says less.

@@ -3,6 +3,7 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::ExportError;
+use crate::error::words_of;
 
 use super::client::Client;
 
@@ -16,8 +17,8 @@ pub(super) fn failure(
     let sink = sink.to_owned();
     let complaint = client.complaint();
     let reason = match &complaint {
-        Some(complaint) => format!("{error}; {}", complaint.text),
-        None => error.to_string(),
+        Some(complaint) => format!("{error}; {}", words_of(&complaint.text)),
+        None => words_of(&error.to_string()),
     };
     // A wrong password looks like an absent broker, but for what the client complained of.
     if complaint.is_some_and(|complaint| complaint.is_refusal()) {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use headwater_storage::foreign::BODY_BYTES_MAX;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use crate::ExportError;
-use crate::error::chain_of;
+use crate::error::{chain_of, words_of};
 
 use super::config::RegistryConfig;
 
@@ -29,7 +30,8 @@ struct Answer {
 
 impl Registry {
     pub(super) fn new(config: RegistryConfig) -> Result<Registry, String> {
-        let mut builder = reqwest::Client::builder().timeout(TIMEOUT);
+        let mut builder = reqwest::Client::builder().timeout(TIMEOUT).referer(false);
+        builder = builder.redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &config.certificate {
             let named = |reason: String| {
                 format!("`schema_registry.certificate` {}: {reason}", path.display())
@@ -103,13 +105,13 @@ impl Registry {
         let id = answer.body.get("id").and_then(Value::as_u64);
         id.and_then(|id| u32::try_from(id).ok()).ok_or_else(|| ExportError::Unavailable {
             sink: self.sink(),
-            reason: format!("its answer has no id: {}", answer.text),
+            reason: format!("its answer has no id: {}", words_of(&answer.text)),
         })
     }
 
     fn incompatible(&self, subject: &str, answer: &Answer) -> ExportError {
         let words = answer.body.get("messages").or(answer.body.get("message"));
-        let words = words.map_or_else(|| answer.text.clone(), Value::to_string);
+        let words = words_of(&words.map_or_else(|| answer.text.clone(), Value::to_string));
         ExportError::Refused {
             sink: self.sink(),
             reason: format!(
@@ -122,9 +124,11 @@ impl Registry {
     fn failure(&self, answer: &Answer, subject: &str) -> ExportError {
         let (sink, status) = (self.sink(), answer.status);
         let words = answer.body.get("message").and_then(Value::as_str).unwrap_or(&answer.text);
-        let words = match (status, words) {
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, "") => "look at user and password",
-            (_, words) => words,
+        let words = match (status, words_of(words).as_str()) {
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, "") => {
+                "look at user and password".to_owned()
+            }
+            (_, words) => words.to_owned(),
         };
         let reason = format!("{status} for the subject {subject}: {words}");
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
@@ -156,9 +160,17 @@ impl Registry {
             }
             ExportError::Unavailable { sink, reason }
         };
-        let response = request.send().await.map_err(unavailable)?;
+        let mut response = request.send().await.map_err(unavailable)?;
         let status = response.status();
-        let text = response.text().await.map_err(unavailable)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > BODY_BYTES_MAX {
+                body.truncate(BODY_BYTES_MAX);
+                break;
+            }
+        }
+        let text = String::from_utf8_lossy(&body).into_owned();
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default(), text })
     }
 }

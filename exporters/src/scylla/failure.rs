@@ -7,6 +7,7 @@ use scylla::errors::{
 };
 
 use crate::ExportError;
+use crate::error::words_of;
 
 /// What an error says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +30,12 @@ impl Failure {
         let sink = sink.to_owned();
         match self {
             Failure::Away(reason) | Failure::Busy(reason) | Failure::Late(reason) => {
-                ExportError::Unavailable { sink, reason }
+                ExportError::Unavailable { sink, reason: words_of(&reason) }
             }
-            Failure::Refused(reason) => ExportError::Refused { sink, reason },
+            Failure::Refused(reason) => ExportError::Refused { sink, reason: words_of(&reason) },
             Failure::Invalid(reason) => ExportError::Missing {
                 sink,
-                what: format!("the schema that we write to ({reason})"),
+                what: format!("the schema that we write to ({})", words_of(&reason)),
                 fix: "compare it with `headwater exporters check`".to_owned(),
             },
         }

@@ -6,13 +6,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use headwater_storage::foreign::REASON_CHARS_MAX;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error_object::ErrorObject;
-use super::excerpt::REASON_CHARS_MAX;
 
 /// One answer.
 #[derive(Debug)]

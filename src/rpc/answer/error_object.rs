@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use headwater_storage::foreign::start_of;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -26,6 +27,9 @@ const WORDS: [&str; 12] = [
     "error_description",
     "title",
 ];
+
+/// Bytes of words that are kept.
+const WORDS_BYTES_MAX: usize = 16 << 10;
 
 /// What the provider put into `error`, or said in its place.
 #[derive(Clone, Debug, Default)]
@@ -54,14 +58,16 @@ impl ErrorObject {
             Value::Number(_) => {
                 ErrorObject { code: code(value).unwrap_or(0), ..ErrorObject::default() }
             }
-            Value::String(text) => ErrorObject { message: text.clone(), ..ErrorObject::default() },
+            Value::String(text) => {
+                ErrorObject { message: words_of(text), ..ErrorObject::default() }
+            }
             Value::Array(list) => list.first().map(ErrorObject::of).unwrap_or_default(),
             Value::Object(map) => {
                 let said = ErrorObject::of_map(map);
                 let is_said = |value: &Value| !ErrorObject::of(value).is_empty();
                 if said.is_empty() && map.values().any(is_said) {
                     // Its words stand under a name that is not known: all of it is shown.
-                    return ErrorObject { message: value.to_string(), ..said };
+                    return ErrorObject { message: words_of(&value.to_string()), ..said };
                 }
                 said
             }
@@ -146,10 +152,15 @@ fn code(value: &Value) -> Option<i64> {
     }
 }
 
+/// As much of a text as is looked at.
+fn words_of(text: &str) -> String {
+    start_of(text.trim(), WORDS_BYTES_MAX).to_owned()
+}
+
 /// The words of a value: its text, or that of what it holds.
 fn words(value: &Value) -> Option<String> {
     let said = match value {
-        Value::String(text) => text.trim().to_owned(),
+        Value::String(text) => words_of(text),
         Value::Array(_) => ErrorObject::of(value).message,
         Value::Object(map) => ErrorObject::of_map(map).message,
         Value::Null | Value::Bool(_) | Value::Number(_) => return None,

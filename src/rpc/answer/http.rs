@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use headwater_storage::foreign::{REASON_CHARS_MAX, WORDS_CHARS_MAX, excerpt};
 use reqwest::StatusCode;
 use serde_json::value::RawValue;
 
 use crate::rpc::Cause;
+use crate::secrets::Redactor;
 
 use super::classify::{classify, classify_answer, classify_nothing, classify_page};
 use super::envelope::{BatchReply, Reply, Said, parse_batch, parse_single, plain};
 use super::error_object::ErrorObject;
-use super::excerpt::{REASON_CHARS_MAX, WORDS_CHARS_MAX, excerpt};
 
 /// A body of at most so many bytes is looked into before its caller reads it: larger ones are
 /// blocks, and what is wrong with them shows when they are read.
@@ -24,7 +25,7 @@ pub(in crate::rpc) struct Http<'a> {
     /// Whether a batch was asked for.
     pub(in crate::rpc) is_batch: bool,
     /// Takes keys out of a text, before it is cut: a part of a key is one too.
-    pub(in crate::rpc) redact: &'a dyn Fn(&str) -> String,
+    pub(in crate::rpc) redactor: &'a Redactor,
 }
 
 impl Http<'_> {
@@ -54,7 +55,7 @@ impl Http<'_> {
             Some(Reply { said: Said::Error(error), .. }) => {
                 let by_status = classify_answer(self.code(), self.after, Some(&error));
                 let cause = by_status.unwrap_or_else(|| self.of_all(classify(&error)));
-                let shown = excerpt(&(self.redact)(&error.reason()), WORDS_CHARS_MAX);
+                let shown = self.redactor.excerpt(&error.reason(), WORDS_CHARS_MAX);
                 Some((cause, format!("HTTP {}: {shown}", self.status)))
             }
             Some(Reply { said: Said::Nothing(said, text), .. }) => Some(self.page(&said, &text)),
@@ -96,9 +97,8 @@ impl Http<'_> {
     fn page(&self, said: &ErrorObject, text: &str) -> (Cause, String) {
         let cause = classify_page(self.code(), self.after, self.is_batch, said);
         let hint = match self.code() {
-            300..=399 | 404 | 405 | 410 => {
-                "no JSON-RPC is served there; check `url`, its path and key"
-            }
+            300..=399 => "a redirect that is not followed; check `url`, its scheme and host",
+            404 | 405 | 410 => "no JSON-RPC is served there; check `url`, its path and key",
             _ if text.starts_with('<') => "a page instead of JSON-RPC; check `url`",
             _ => "no JSON-RPC",
         };
@@ -108,8 +108,7 @@ impl Http<'_> {
     /// Status, hint and the start of the body.
     fn text(&self, hint: &str, body: &str) -> String {
         let status = self.status;
-        let start: String = body.chars().take(REASON_CHARS_MAX).collect();
-        let shown = excerpt(&(self.redact)(&start), WORDS_CHARS_MAX);
+        let shown = self.redactor.excerpt(body, WORDS_CHARS_MAX);
         match (hint.is_empty(), shown.is_empty()) {
             (true, true) => format!("HTTP {status}: the answer is empty"),
             (false, true) => format!("HTTP {status}: the answer is empty ({hint})"),

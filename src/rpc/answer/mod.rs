@@ -4,7 +4,6 @@ mod classify;
 mod encoding;
 mod envelope;
 mod error_object;
-mod excerpt;
 mod http;
 mod sort;
 
@@ -12,7 +11,6 @@ pub use classify::cause_of;
 pub(super) use encoding::{Encodings, Undecoded};
 pub use envelope::{BatchReply, Reply, parse_batch, parse_single};
 pub(super) use error_object::ErrorObject;
-pub(super) use excerpt::{REASON_CHARS_MAX, excerpt};
 pub(super) use http::Http;
 
 #[cfg(test)]

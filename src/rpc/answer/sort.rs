@@ -1,12 +1,12 @@
 //! From answers to results: an error gets its cause, an answer of a batch its call.
 
 use bytes::Bytes;
+use headwater_storage::foreign::WORDS_CHARS_MAX;
 
 use crate::rpc::{Call, Cause, Endpoint, RpcError};
 
 use super::classify::{classify, classify_nothing};
 use super::envelope::{BatchReply, Reply, Said, plain};
-use super::excerpt::{WORDS_CHARS_MAX, excerpt};
 
 /// What each call of a batch got.
 type Sorted<T> = Vec<Result<Option<T>, RpcError>>;
@@ -29,11 +29,11 @@ impl Endpoint {
             Said::Result(result) => Ok(Some(result)),
             Said::Null => Ok(None),
             Said::Error(error) => {
-                let shown = excerpt(&self.redacted(&error.reason()), WORDS_CHARS_MAX);
+                let shown = self.redactor().excerpt(&error.reason(), WORDS_CHARS_MAX);
                 Err(self.error(method, classify(&error), &shown))
             }
             Said::Nothing(said, text) => {
-                let shown = excerpt(&self.redacted(&text), WORDS_CHARS_MAX);
+                let shown = self.redactor().excerpt(&text, WORDS_CHARS_MAX);
                 let reason = format!("neither result nor error: {shown}");
                 Err(self.error(method, classify_nothing(&said), &reason))
             }

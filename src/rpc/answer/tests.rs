@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::rpc::{
     BatchReply, Call, Cause, Endpoint, Keyring, Pool, ProviderConfig, RpcError, cause_of,
 };
-use crate::secrets::Secrets;
+use crate::secrets::{Redactor, Secrets};
 
 use super::{Encodings, Http, Undecoded, parse_batch, parse_single};
 
@@ -337,9 +337,9 @@ fn one_answer_for_a_batch_is_everybody_s() {
 }
 
 fn fault(status: u16, is_batch: bool, body: &str) -> Option<(Cause, String)> {
-    let redact = |text: &str| text.replace("s3cret", "***");
+    let redactor = Redactor::default().with_key("s3cret");
     let status = StatusCode::from_u16(status).unwrap();
-    Http { status, after: None, is_batch, redact: &redact }.fault(body.as_bytes())
+    Http { status, after: None, is_batch, redactor: &redactor }.fault(body.as_bytes())
 }
 
 #[test]

@@ -44,6 +44,16 @@ pub enum BackupError {
         /// The folder.
         to: PathBuf,
     },
+    /// Nobody can write there, or it is no folder.
+    #[error("no backup can be written to {}: give a folder that the node may make or write in",
+        to.display())]
+    Unusable {
+        /// The folder.
+        to: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// There is one of this second.
     #[error("the backup {} exists already: try again in a second", path.display())]
     Exists {

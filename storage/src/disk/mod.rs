@@ -6,6 +6,7 @@ mod error;
 mod lock;
 #[cfg(test)]
 mod mounted;
+mod overlay;
 mod real;
 mod simulated;
 mod traits;
@@ -14,6 +15,7 @@ pub use error::{DiskError, Operation};
 pub use lock::{FolderLock, LockError};
 #[cfg(test)]
 pub(crate) use mounted::Mounted;
+pub use overlay::Overlay;
 pub use real::RealDisk;
 pub use simulated::SimulatedDisk;
 pub use traits::{Disk, File, Mode, checksum, read_around, read_file, read_twice, write_file};

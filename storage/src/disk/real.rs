@@ -1,11 +1,17 @@
 //! The operating system's disk.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::{Disk, DiskError, File, Mode, Operation};
+
+/// What is made is for its owner: it holds the admin token, and what was exported where.
+const FOLDER_MODE: u32 = 0o700;
+pub(super) const FILE_MODE: u32 = 0o600;
+/// Rights of the group and of everybody.
+const OTHERS: u32 = 0o077;
 
 /// Files of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,7 +21,24 @@ impl RealDisk {
     /// Makes a folder for files that nobody needs after a restart, empty.
     pub fn scratch_folder(folder: &Path) -> Result<(), DiskError> {
         RealDisk.remove_folder(folder)?;
-        fs::create_dir_all(folder).map_err(DiskError::of(Operation::CreateFolder, folder))
+        RealDisk.create_folder(folder)
+    }
+
+    /// Whether others than the owner may enter a folder or read a file.
+    pub fn is_open_to_others(path: &Path) -> Result<bool, DiskError> {
+        let facts = fs::metadata(path).map_err(DiskError::of(Operation::Size, path))?;
+        Ok(facts.mode() & OTHERS != 0)
+    }
+
+    /// Leaves a folder to its owner.
+    pub fn close_to_others(folder: &Path) -> Result<(), DiskError> {
+        let rights = fs::Permissions::from_mode(FOLDER_MODE);
+        fs::set_permissions(folder, rights).map_err(DiskError::of(Operation::CreateFolder, folder))
+    }
+
+    /// Whether files can be made in a folder: the file system, and its owner, let us.
+    pub fn is_writable(folder: &Path) -> bool {
+        rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
     }
 
     /// Makes a file that holds space, when it is not there.
@@ -64,7 +87,7 @@ impl Disk for RealDisk {
                 options.write(true);
             }
             Mode::Create => {
-                options.write(true).create(true).truncate(true);
+                options.write(true).create(true).truncate(true).mode(FILE_MODE);
             }
         }
         let file = options.open(path).map_err(DiskError::of(Operation::Open, path))?;
@@ -114,7 +137,9 @@ impl Disk for RealDisk {
     }
 
     fn create_folder(&self, folder: &Path) -> Result<(), DiskError> {
-        fs::create_dir_all(folder).map_err(DiskError::of(Operation::CreateFolder, folder))
+        let mut builder = fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(FOLDER_MODE).create(folder);
+        made.map_err(DiskError::of(Operation::CreateFolder, folder))
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<(), DiskError> {
@@ -169,5 +194,14 @@ impl File for RealFile {
 
     fn size(&self) -> Result<u64, DiskError> {
         Ok(self.file.metadata().map_err(self.of(Operation::Size))?.len())
+    }
+
+    fn has_name(&self) -> Result<bool, DiskError> {
+        let open = self.file.metadata().map_err(self.of(Operation::Size))?;
+        match fs::metadata(&self.path) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.of(Operation::Size)(error)),
+        }
     }
 }

@@ -50,6 +50,11 @@ pub trait File: Send + Sync {
     fn resize(&self, bytes: u64) -> Result<(), DiskError>;
     /// Bytes of the file.
     fn size(&self) -> Result<u64, DiskError>;
+    /// Whether the file still has the name by which it was opened: what is written to one that was
+    /// removed is lost. Where nobody but this process reaches the disk, it has.
+    fn has_name(&self) -> Result<bool, DiskError> {
+        Ok(true)
+    }
 }
 
 /// Reads, and once more when the disk refuses: a sector that is refused twice is damaged.

@@ -111,6 +111,7 @@ impl Chain {
             wal::Error::Disk(_)
             | wal::Error::Version { .. }
             | wal::Error::ForeignChain { .. }
+            | wal::Error::Unnamed { .. }
             | wal::Error::Unknown { .. } => return Err(error.into()),
         };
         let number = head.block.number;
@@ -128,6 +129,7 @@ impl Chain {
             | wal::Error::Disk(_)
             | wal::Error::Version { .. }
             | wal::Error::ForeignChain { .. }
+            | wal::Error::Unnamed { .. }
             | wal::Error::Unknown { .. } => String::new(),
         };
         self.quarantine(&Quarantine {

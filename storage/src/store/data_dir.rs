@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock;
-use crate::disk::{self, Disk, DiskError, FolderLock, LockError, RealDisk};
+use crate::disk::{self, Disk, DiskError, FolderLock, LockError, Overlay, RealDisk};
 use crate::ledger::{self, Ledger, LedgerError, Way};
 use crate::model::{ChainName, Lsn};
 
@@ -25,6 +25,7 @@ pub struct DataDir {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     ledger: Arc<Ledger>,
+    is_read_only: bool,
     _lock: Option<FolderLock>,
 }
 
@@ -96,11 +97,34 @@ impl DataDir {
         disk.create_folder(path)?;
         let format = check_format(disk.as_ref(), path)?;
         let lock = FolderLock::acquire(path)?;
-        if format.is_some() {
+        if format.is_none() {
+            // Made by somebody, and empty: from now on it is ours.
+            RealDisk::close_to_others(path)?;
+        } else {
             // Cheap, and the engine itself would not notice damage.
             drop(Ledger::open_whole(&disk, path)?);
         }
         DataDir::with_disk(path, disk, Some(lock))
+    }
+
+    /// Opens the folder of a stopped node to be looked at. Where it cannot be written, what an
+    /// opening writes stays in memory.
+    pub fn open_to_read(path: &Path) -> Result<DataDir, OpenError> {
+        if !path.is_dir() || RealDisk::is_writable(path) {
+            return DataDir::open_existing(path);
+        }
+        let disk: Arc<dyn Disk> = Arc::new(Overlay::new(Arc::new(RealDisk)));
+        if check_format(disk.as_ref(), path)?.is_none() {
+            return Err(OpenError::Missing { path: path.to_owned() });
+        }
+        let lock = FolderLock::acquire_to_read(path)?;
+        drop(Ledger::open_whole(&disk, path)?);
+        Ok(DataDir { is_read_only: true, ..DataDir::with_disk(path, disk, lock)? })
+    }
+
+    /// Whether nothing that is written here lasts.
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
     }
 
     /// Opens the folder of a stopped node.
@@ -122,14 +146,14 @@ impl DataDir {
             disk::write_file(disk.as_ref(), &path.join(FORMAT_FILE), format_text().as_bytes())?;
         }
         let ledger = Arc::new(Ledger::open(&disk, path)?);
-        Ok(DataDir { path: path.to_owned(), disk, ledger, _lock: lock })
+        Ok(DataDir { path: path.to_owned(), disk, ledger, is_read_only: false, _lock: lock })
     }
 
     /// Makes a data folder of files that were put there by a restore or a repair.
     pub fn found(path: &Path, disk: Arc<dyn Disk>) -> Result<DataDir, OpenError> {
         let ledger = Arc::new(Ledger::open(&disk, path)?);
         disk::write_file(disk.as_ref(), &path.join(FORMAT_FILE), format_text().as_bytes())?;
-        Ok(DataDir { path: path.to_owned(), disk, ledger, _lock: None })
+        Ok(DataDir { path: path.to_owned(), disk, ledger, is_read_only: false, _lock: None })
     }
 
     /// Notices that the folder is a copy of the one that was opened last, or was moved, and says

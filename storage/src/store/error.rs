@@ -96,6 +96,7 @@ impl AppendError {
                 | wal::Error::Version { .. }
                 | wal::Error::ForeignChain { .. }
                 | wal::Error::Decode { .. }
+                | wal::Error::Unnamed { .. }
                 | wal::Error::Unknown { .. } => true,
             },
             AppendError::Violation(_) | AppendError::Paused { .. } | AppendError::Closed => false,

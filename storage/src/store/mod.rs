@@ -12,6 +12,7 @@ mod excerpt;
 mod forgetting;
 mod indexing;
 mod lookup;
+mod lost_records;
 mod recent;
 mod repair;
 mod replaced;

@@ -13,6 +13,8 @@ pub(super) fn replay(
     facts: &ChainFacts,
     parts: Vec<Part>,
 ) -> Result<ChainState, StoreError> {
+    // What parts hold the log may have dropped; what they do not hold is gone.
+    log.note_missing(facts.replay_from.max(facts.sealed.next()));
     let mut state = ChainState::new(parts, facts.anchor);
     state.forgets(facts.forgotten.clone(), facts.partial.clone());
     for lsn in facts.replay_from.max(log.first()).0..=log.durable().0 {

@@ -16,6 +16,7 @@ use crate::wal;
 
 use super::damage::set_file_aside;
 use super::data_dir::{self, DataDir};
+use super::lost_records::note_lost_records;
 use super::{OpenError, StoreError, error_text};
 
 /// Blocks of a part that are read at a time.
@@ -86,6 +87,10 @@ pub fn salvage(request: &SalvageRequest<'_>) -> Result<SalvageReport, SalvageErr
         Err(error) => return Err(error.into()),
     }
     salvage_ledger(request, &mut report)?;
+    if !(request.is_dry_run && !report.findings.is_empty()) {
+        // Before the rest is put right there is nothing to open.
+        note_lost_records(request, &mut report)?;
+    }
     Ok(report)
 }
 

@@ -68,6 +68,15 @@ pub enum Error {
         /// Its version.
         version: u32,
     },
+    /// Somebody removed or moved the file that is written.
+    #[error(
+        "{} was removed or moved while it was written: what is written there would be lost. Put it \
+         back where it was, or run `headwater repair`, and start again", segment.display()
+    )]
+    Unnamed {
+        /// The file.
+        segment: PathBuf,
+    },
     /// Another chain's log.
     #[error("{} belongs to chain id {found}, not {expected}: the folder was mixed up",
         segment.display())]

@@ -75,7 +75,32 @@ impl Log {
     /// The first record that is still there.
     pub fn first(&self) -> Lsn {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.keys().next().copied().unwrap_or(Lsn(1))
+        slots.keys().next().copied().unwrap_or_else(|| self.durable().next())
+    }
+
+    /// Notes that records from `due` on are gone with their files: the first of the log, or all.
+    pub(crate) fn note_missing(&self, due: Lsn) {
+        let first = self.first();
+        if due < first {
+            let name = SegmentName { first: due, is_trimmed: false };
+            let segment = self.place.folder.join(name.file_name());
+            let (last, damage) = (Lsn(first.0 - 1), Damage::Missing);
+            self.found_holes(vec![Hole { first: due, last, segment, offset: 0, damage }]);
+        }
+    }
+
+    /// Whether the file that is written is still where it was made.
+    pub fn check_name(&self) -> Result<(), Error> {
+        let last = {
+            let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+            slots.last_key_value().and_then(|(_, slot)| slot.segment.clone())
+        };
+        match last {
+            Some(segment) if !segment.file.has_name()? => {
+                Err(Error::Unnamed { segment: segment.path.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Bytes of all segment files.

@@ -41,6 +41,9 @@ impl Writer {
     /// After an error nothing of the group counts, and the same place is written again; but after
     /// a failed sync the process must end, because the kernel may have dropped the pages.
     pub fn append(&mut self, group: &[Record]) -> Result<Option<RangeInclusive<Lsn>>, Error> {
+        if self.segment.is_some() {
+            self.log.check_name()?;
+        }
         let first = self.next;
         let mut rest = group;
         while let Some(record) = rest.first() {
