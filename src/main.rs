@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use headwater::cli::{self, Args};
 use headwater::exit::{Exit, chain_text};
+use headwater::limits;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let args = Args::of_process();
+    limits::raise();
     // One TLS provider for the whole process, chosen before anything connects.
     let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
