@@ -31,6 +31,8 @@ mod harness;
 #[cfg(test)]
 mod heads;
 #[cfg(test)]
+mod hostile_http;
+#[cfg(test)]
 mod keeping;
 #[cfg(test)]
 mod keys;
