@@ -57,19 +57,25 @@ impl Report {
 
     fn miss(&mut self, range: BlockRange) {
         match self.missing.last_mut() {
-            Some(last) if last.last + 1 == range.first => last.last = range.last,
+            Some(last) if last.last.checked_add(1) == Some(range.first) => last.last = range.last,
             _ => self.missing.push(range),
         }
     }
 }
 
-/// Proves the blocks of a range again, by what is known of their chain.
-pub fn audit(chain: &Chain, prover: &Prover, range: BlockRange) -> Result<Report, StoreError> {
+/// Proves the blocks of a range again, by what is known of their chain; ends before the next block
+/// when nobody waits for the report any more.
+pub fn audit(
+    chain: &Chain,
+    prover: &Prover,
+    range: BlockRange,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Report, StoreError> {
     let provers = [Depth::Roots, Depth::Senders].map(|depth| prover.again(depth));
     let [roots, senders] = &provers;
     let mut report = Report::default();
     let mut parent: Option<B256> = None;
-    for number in range.numbers() {
+    for number in range.numbers().take_while(|_| is_wanted()) {
         let event = chain.block_by_number(number)?;
         let Some((head, block)) = event.and_then(|event| Some((event.head, event.block?))) else {
             report.miss(BlockRange { first: number, last: number });

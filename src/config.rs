@@ -43,18 +43,27 @@ pub struct Config {
 }
 
 /// `[http]`.
-#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
     /// Where the API listens.
     pub listen: SocketAddr,
     /// Lets other machines read without a token and without TLS.
     pub allow_remote: bool,
+    /// Names by which this node is asked, beside `localhost` and addresses.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may ask it.
+    pub origins: Vec<String>,
 }
 
 impl Default for HttpConfig {
     fn default() -> HttpConfig {
-        HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8646)), allow_remote: false }
+        HttpConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8646)),
+            allow_remote: false,
+            hosts: Vec::new(),
+            origins: Vec::new(),
+        }
     }
 }
 
@@ -131,6 +140,9 @@ const PREFIX: &str = "HEADWATER_";
 /// How the names of settings end that are secrets.
 const PASSWORDS: [&str; 5] = ["key", "password", "sas", "secret", "token"];
 
+/// What no name and no address has.
+const NOT_IN_NAMES: [char; 5] = ['/', ':', '@', '*', ' '];
+
 impl Config {
     /// Reads a file, with the environment over it.
     pub fn load(
@@ -170,6 +182,8 @@ impl Config {
             names => format!("{origin} with {}", names.join(", ")),
         };
         let mut config: Config = parse(&origin, &again)?;
+        config.http.hosts.iter_mut().for_each(|host| host.make_ascii_lowercase());
+        config.http.origins.iter_mut().for_each(|origin| origin.make_ascii_lowercase());
         config.check(&origin)?;
         if let (Some(reference), None) = (config.reference_to_vault(), &config.vault) {
             return Err(ConfigError::Value {
@@ -226,7 +240,25 @@ impl Config {
                 }
             }
         }
-        self.http.check()
+        self.http.check()?;
+        let is_name = |host: &String| !host.is_empty() && !host.contains(NOT_IN_NAMES);
+        if let Some(host) = self.http.hosts.iter().find(|host| !is_name(host)) {
+            return Err(wrong(format!(
+                "http.hosts has `{host}`, which is no name: give each without scheme and port, \
+                 such as \"node.example\""
+            )));
+        }
+        let is_origin = |origin: &String| {
+            let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '@', '*', ' ']))
+        };
+        if let Some(origin) = self.http.origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(wrong(format!(
+                "http.origins has `{origin}`, which is no origin: give scheme and host, and no \
+                 path, such as \"https://app.example\""
+            )));
+        }
+        Ok(())
     }
 
     /// References to a vault among the providers' keys: capture needs them at its start.
@@ -447,6 +479,9 @@ mod tests {
         refused("chains = [\"ethereum\"]", "chains = [\"base\"]", "names chain `base`");
         refused("name = \"ethereum\"", "name = \"Ethereum!\"", "no chain name");
         refused("start = 17000000", "start = \"soon\"", "block number");
+        let http = "[http]\n        listen";
+        refused(http, "[http]\nhosts = [\"http://n\"]\nlisten", "http.hosts has `http://n`");
+        refused(http, "[http]\norigins = [\"app\"]\nlisten", "http.origins has `app`");
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod forward;
 pub mod http;
 pub mod keeper;
+pub mod limits;
 pub mod node;
 pub mod query;
 pub mod rpc;

@@ -481,7 +481,7 @@ fn engine(
     config: QueryConfig,
 ) -> Result<Engine, NodeError> {
     if data_dir.is_read_only() {
-        return Ok(Engine::new(chains, config, &std::env::temp_dir())?);
+        return Ok(Engine::new(chains, config, &std::env::temp_dir()));
     }
     let scratch = data_dir.path().join("spill");
     RealDisk::scratch_folder(&scratch).map_err(OpenError::from)?;

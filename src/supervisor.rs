@@ -1,15 +1,26 @@
 //! The one place that spawns and joins: every task has a name, and all end together.
 
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
 /// How long tasks may take to end after shutdown was requested.
 const GRACE: Duration = Duration::from_secs(18);
+/// How long the process may take to end after a signal, whatever happens.
+const DEADLINE: Duration = Duration::from_millis(19_500);
+/// How long the last line of the log may take.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+const EXIT_AT_ONCE: i32 = 130;
+const EXIT_LATE: i32 = 1;
 const ASIDE_THREADS: usize = 2;
+
+/// Whether a signal was heard; one thread hears for the whole process.
+static HEARD: OnceLock<watch::Receiver<bool>> = OnceLock::new();
 
 /// Tells tasks to end. Clones hear the same.
 #[derive(Clone)]
@@ -206,24 +217,56 @@ pub async fn on_cpu<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     }
 }
 
-/// Returns at SIGINT or SIGTERM; a second signal ends the process at once.
+/// Returns at SIGINT or SIGTERM. A second signal ends the process at once, and so does `DEADLINE`
+/// after the first, whatever still runs.
 pub async fn signalled() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
+    let mut heard = match HEARD.get() {
+        Some(heard) => heard.clone(),
+        None => {
+            let heard = hear_signals()?;
+            HEARD.get_or_init(|| heard).clone()
+        }
+    };
+    let _ended = heard.wait_for(|heard| *heard).await;
+    Ok(())
+}
+
+/// Hears signals on a thread of its own, which nothing that runs elsewhere can hold up: neither
+/// workers that are all busy, nor a disk that does not answer.
+fn hear_signals() -> std::io::Result<watch::Receiver<bool>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    // Everything that was acknowledged is on disk: leaving at once is as safe as kill -9.
-    let second = async move {
+    drop(entered);
+    let (tell, heard) = watch::channel(false);
+    let listen = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        std::process::exit(130)
+        tell.send_replace(true);
+        // Everything that was acknowledged is on disk: leaving at once is as safe as kill -9.
+        let code = tokio::select! {
+            _ = terminate.recv() => EXIT_AT_ONCE,
+            _ = interrupt.recv() => EXIT_AT_ONCE,
+            () = tokio::time::sleep(DEADLINE) => EXIT_LATE,
+        };
+        if code == EXIT_LATE {
+            say_late();
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+        std::process::exit(code)
     };
-    #[expect(clippy::disallowed_methods, reason = "tasks are spawned in this file only")]
-    tokio::spawn(second);
-    Ok(())
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || runtime.block_on(listen))?;
+    Ok(heard)
+}
+
+/// Says why the process ends, where the log can still be written.
+fn say_late() {
+    let thread = std::thread::Builder::new().name("last words".to_owned());
+    let _unsaid = thread.spawn(|| {
+        tracing::error!(seconds = DEADLINE.as_secs(), "ending takes too long: leaving as it is");
+    });
 }

@@ -23,7 +23,7 @@ mod rules {
     const FOREIGN_NAMES: [&str; 2] = ["fn get_read(&self", "fn get_bytes(&self"];
 
     /// What a module may use: its own crate's modules, and those of the crates below.
-    const ARROWS: [(&str, &str, &str); 44] = [
+    const ARROWS: [(&str, &str, &str); 45] = [
         ("storage", "model", "codec"),
         ("storage", "codec", "model"),
         ("storage", "disk", ""),
@@ -112,8 +112,8 @@ mod rules {
         (
             "src",
             "http",
-            "audit backup capture forward keeper node query rpc secrets supervisor storage::backup \
-          storage::ledger storage::model storage::store storage::tables",
+            "audit backup capture clock config forward keeper limits node query rpc secrets \
+          supervisor storage::backup storage::ledger storage::model storage::store storage::tables",
         ),
         ("src", "config", "capture exit forward query secrets"),
         (
@@ -126,6 +126,7 @@ mod rules {
         ("src", "exit", "storage::store"),
         ("src", "supervisor", ""),
         ("src", "clock", ""),
+        ("src", "limits", ""),
     ];
 
     /// What has one home, and where that is. Homes may be several folders or files.

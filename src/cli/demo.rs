@@ -30,7 +30,11 @@ const REORG_DEPTH: u64 = 3;
 pub(super) async fn run(args: DemoArgs) -> Result<Exit, CommandError> {
     let mut config = Config {
         data_dir: args.data_dir.clone(),
-        http: HttpConfig { listen: args.listen, allow_remote: args.allow_remote },
+        http: HttpConfig {
+            listen: args.listen,
+            allow_remote: args.allow_remote,
+            ..HttpConfig::default()
+        },
         query: QueryConfig::default(),
         disk: DiskConfig::default(),
         chain: Vec::new(),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::exit::{Exit, chain_text};
+use crate::limits;
 use crate::telemetry::logging;
 
 use super::args::Command;
@@ -14,6 +15,7 @@ use super::{
 /// The program.
 pub fn main() -> ExitCode {
     let args = Args::of_process();
+    limits::raise();
     // One TLS provider for the whole process, chosen before anything connects.
     let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -21,7 +21,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit, CommandError> {
         let mut config = Config::load(path, std::env::vars())?;
         config.http.listen = args.listen.unwrap_or(config.http.listen);
         config.http.allow_remote |= args.allow_remote;
-        let server = listen(config.http).await?;
+        let server = listen(&config.http).await?;
         if !wait_for_keys(&config, &server).await? {
             return Ok(Exit::Success);
         }
@@ -31,8 +31,9 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit, CommandError> {
         let http = HttpConfig {
             listen: args.listen.unwrap_or(HttpConfig::default().listen),
             allow_remote: args.allow_remote,
+            ..HttpConfig::default()
         };
-        let server = listen(http).await?;
+        let server = listen(&http).await?;
         let Some(config) = from_flags(&args, http, &server).await? else {
             return Ok(Exit::Success);
         };
@@ -53,10 +54,11 @@ async fn wait_for_keys(config: &Config, server: &Server) -> Result<bool, Command
     }
     let data_dir = DataDir::open(&config.data_dir).map_err(NodeError::from)?;
     let _announced = server.announce(data_dir.path())?;
+    let supervisor = Supervisor::default();
     let problem = watch::Sender::new("the key vault is asked for the providers' keys".to_owned());
     tokio::select! {
         () = fetch_keys(config, &problem) => Ok(true),
-        served = server.waiting(problem.subscribe()) => {
+        served = server.waiting(problem.subscribe(), supervisor.shutdown()) => {
             served?;
             Ok(false)
         }
@@ -76,10 +78,11 @@ async fn from_flags(
     let data_dir = DataDir::open(&args.data_dir).map_err(NodeError::from)?;
     let _announced = server.announce(data_dir.path())?;
     let url = args.rpc.clone().unwrap_or_default();
+    let supervisor = Supervisor::default();
     let problem = watch::Sender::new("the provider is asked for its chain id".to_owned());
     let asked = tokio::select! {
         asked = ask_chain_id(&url, None, &problem) => asked?,
-        served = server.waiting(problem.subscribe()) => {
+        served = server.waiting(problem.subscribe(), supervisor.shutdown()) => {
             served?;
             return Ok(None);
         }

@@ -24,14 +24,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Opens the port and the folder, so that what is wrong with them is told at once.
 pub(super) async fn open(config: &Config) -> Result<(Node, Server), CommandError> {
-    let server = listen(config.http).await?;
+    let server = listen(&config.http).await?;
     Ok((Node::open(config)?, server))
 }
 
 /// Opens the port.
-pub(super) async fn listen(http: HttpConfig) -> Result<Server, CommandError> {
+pub(super) async fn listen(http: &HttpConfig) -> Result<Server, CommandError> {
     http.check()?;
-    Ok(Server::bind(http.listen).await?)
+    Ok(Server::bind(http).await?)
 }
 
 /// Runs a node until `until` returns or a task fails.

@@ -114,7 +114,7 @@ async fn read(node: &Node, name: &str, step: BlockRange) -> Result<Report, Comma
     let Some(node) = node.chain(name) else { return Ok(Report::default()) };
     let (chain, prover) = (node.chain.clone(), node.source.prover().clone());
     let chain_name = chain.name().clone();
-    let report = on_cpu(move || audit(&chain, &prover, step)).await;
+    let report = on_cpu(move || audit(&chain, &prover, step, &|| true)).await;
     Ok(report.map_err(|source| NodeError::Store { chain: chain_name, source })?)
 }
 

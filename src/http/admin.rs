@@ -8,7 +8,6 @@ use headwater_storage::backup::BackupReport;
 
 use crate::backup::make;
 use crate::secrets::TOKEN_FILE;
-use crate::supervisor::on_cpu;
 
 use super::error::ApiError;
 use super::server::App;
@@ -44,7 +43,9 @@ pub(super) async fn backup(
         what: rejection.body_text(),
         fix: "send {\"to\": \"/absolute/path\"} as application/json",
     })?;
-    let made =
-        on_cpu(move || make(&app.node, &order.to, !order.copy, &|| app.shutdown.is_requested()));
+    // It needs the token, and takes no thread of those that read.
+    let made = crate::supervisor::on_cpu(move || {
+        make(&app.node, &order.to, !order.copy, &|| app.shutdown.is_requested())
+    });
     Ok(Json(made.await?))
 }

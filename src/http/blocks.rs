@@ -77,12 +77,12 @@ pub(super) async fn one(
     let wanted = Wanted::parse(&text)?;
     let unknown = || ApiError::UnknownBlock { chain: name.clone(), block: text.clone() };
     let reading = chain.clone();
-    let found = crate::supervisor::on_cpu(move || -> Result<_, ApiError> {
+    let found = app.bounds.read(move || -> Result<_, ApiError> {
         let Some(event) = wanted.read(&reading)? else { return Ok(None) };
         let is_canonical = reading.is_canonical(&event.head)?;
         Ok(Some((event, is_canonical)))
     });
-    let (event, is_canonical) = found.await?.ok_or_else(unknown)?;
+    let (event, is_canonical) = found.await??.ok_or_else(unknown)?;
     let block = event.block.ok_or_else(unknown)?;
     let head = event.head;
     // What is sealed is final.

@@ -153,14 +153,17 @@ pub(super) fn find<'a>(app: &'a App, name: &str) -> Result<&'a ChainNode, ApiErr
 }
 
 /// `GET /v1/status`.
-pub(super) async fn status(State(app): State<App>) -> Json<StatusDocument> {
-    Json(StatusDocument::from(app.node.as_ref()))
+pub(super) async fn status(State(app): State<App>) -> Result<Json<StatusDocument>, ApiError> {
+    let node = app.node.clone();
+    Ok(Json(app.bounds.read(move || StatusDocument::from(node.as_ref())).await?))
 }
 
 /// `GET /v1/chains`.
-pub(super) async fn list(State(app): State<App>) -> Json<Value> {
-    let chains: Vec<ChainView> = app.node.chains.iter().map(ChainView::from).collect();
-    Json(json!({ "chains": chains }))
+pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+    let node = app.node.clone();
+    let views = move || node.chains.iter().map(ChainView::from).collect::<Vec<_>>();
+    let chains = app.bounds.read(views).await?;
+    Ok(Json(json!({ "chains": chains })))
 }
 
 /// `GET /v1/chains/{chain}`.
@@ -168,7 +171,10 @@ pub(super) async fn one(
     State(app): State<App>,
     Path(name): Path<String>,
 ) -> Result<Json<ChainView>, ApiError> {
-    Ok(Json(ChainView::from(find(&app, &name)?)))
+    find(&app, &name)?;
+    let reading = app.clone();
+    let view = app.bounds.read(move || find(&reading, &name).map(ChainView::from));
+    Ok(Json(view.await??))
 }
 
 /// `GET /v1/chains/{chain}/gaps`.
@@ -178,7 +184,7 @@ pub(super) async fn gaps(
 ) -> Result<Json<Value>, ApiError> {
     let node = find(&app, &name)?;
     let gaps = node.gaps();
-    let missing: u64 = gaps.iter().map(BlockRange::len).sum();
+    let missing = gaps.iter().map(BlockRange::len).fold(0, u64::saturating_add);
     Ok(Json(json!({ "gaps": gaps, "missing_blocks": missing, "holes": node.holes.list() })))
 }
 
@@ -198,11 +204,21 @@ pub(super) async fn verify(
     let Query(span) = span?;
     let node = find(&app, &name)?;
     let (chain, prover) = (node.chain.clone(), node.source.prover().clone());
-    let range = BlockRange::new(span.first, span.last);
+    let head = chain.with_state(|state| state.latest().map(|block| block.number));
+    let Some(head) = head.filter(|head| span.first <= *head) else {
+        let what = format!("chain `{name}` has no block {} yet", span.first);
+        return Err(ApiError::Invalid { what, fix: "give a first block up to the head" });
+    };
+    // What is above the head is not missing: it is still to come.
+    let range = BlockRange::new(span.first, span.last.min(head));
     let range = range.filter(|range| range.last - range.first < AUDIT_BLOCKS_MAX);
     let range = range.ok_or_else(|| ApiError::Invalid {
         what: format!("{}..={} is no range of at most 1000 blocks", span.first, span.last),
         fix: "give first and last, and ask again for what follows",
     })?;
-    Ok(Json(crate::supervisor::on_cpu(move || audit(&chain, &prover, range)).await?))
+    let shutdown = app.shutdown.clone();
+    let report = app.bounds.read_while(move |is_wanted| {
+        audit(&chain, &prover, range, &|| is_wanted() && !shutdown.is_requested())
+    });
+    Ok(Json(report.await??))
 }

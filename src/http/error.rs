@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use headwater_exporters::ExportError;
 use headwater_storage::backup::BackupError;
@@ -14,6 +14,9 @@ use serde_json::json;
 
 use crate::forward::{ExplainError, ForwardError};
 use crate::query::QueryError;
+
+use super::bounds::{Busy, RETRY_SECS};
+use super::door::Stranger;
 
 /// Why the API cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +109,40 @@ pub enum ApiError {
         /// The path.
         path: String,
     },
+    /// A method that a path does not have.
+    #[error("this path does not take {method}: it takes {allow}")]
+    Method {
+        /// What came.
+        method: String,
+        /// What is due.
+        allow: String,
+    },
+    /// A body that is larger than the bound.
+    #[error("the body has more than {max} bytes: send less at once")]
+    LargeBody {
+        /// The bound.
+        max: usize,
+    },
+    /// A body that does not come.
+    #[error("the body did not come within {secs} s: send it faster, or less at once")]
+    SlowBody {
+        /// The bound.
+        secs: u64,
+    },
+    /// A request that does not have the form of the path.
+    #[error("{}", refused_text(*.status, .text))]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// Why, as far as that is known.
+        text: String,
+    },
+    /// Somebody who may not ask.
+    #[error(transparent)]
+    Stranger(#[from] Stranger),
+    /// More requests than are answered at the same time.
+    #[error(transparent)]
+    Crowded(#[from] Busy),
     /// An action without the token.
     #[error(
         "this needs the header `authorization: Bearer TOKEN` with the token in the file {file} of \
@@ -128,6 +165,11 @@ pub enum ApiError {
 
 fn on_chain(chain: Option<&str>) -> String {
     chain.map_or(String::new(), |chain| format!(" on chain `{chain}`"))
+}
+
+fn refused_text(status: StatusCode, text: &str) -> String {
+    let text = if text.is_empty() { status.canonical_reason().unwrap_or("refused") } else { text };
+    format!("{text}: see the README for what this path takes")
 }
 
 impl ApiError {
@@ -165,6 +207,23 @@ impl ApiError {
                     (StatusCode::INTERNAL_SERVER_ERROR, "internal", error.code())
                 }
             },
+            ApiError::Method { .. } => {
+                (StatusCode::METHOD_NOT_ALLOWED, "invalid", "method_not_allowed")
+            }
+            ApiError::LargeBody { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "limit", "body_too_large")
+            }
+            ApiError::SlowBody { .. } => (StatusCode::REQUEST_TIMEOUT, "limit", "body_too_slow"),
+            ApiError::Refused { status, .. } => match *status {
+                StatusCode::PAYLOAD_TOO_LARGE => (*status, "limit", "body_too_large"),
+                status if status.is_client_error() => (status, "invalid", "invalid_argument"),
+                status => (status, "internal", "internal"),
+            },
+            ApiError::Stranger(stranger) => {
+                let (status, code) = stranger.words();
+                (status, "forbidden", code)
+            }
+            ApiError::Crowded(_) => (StatusCode::SERVICE_UNAVAILABLE, "limit", "busy"),
             ApiError::Forbidden { .. } => (StatusCode::UNAUTHORIZED, "forbidden", "token"),
             ApiError::Backup(error) => match error {
                 BackupError::Relative { .. }
@@ -218,10 +277,16 @@ impl From<QueryRejection> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, kind, code) = self.words();
-        if status.is_server_error() {
+        let is_crowded = matches!(self, ApiError::Crowded(_));
+        // A crowd is no failure, and would fill the log.
+        if status.is_server_error() && !is_crowded {
             tracing::warn!(error = %self, code, "a request failed");
         }
         let body = json!({ "error": { "type": kind, "code": code, "message": self.to_string() } });
-        (status, Json(body)).into_response()
+        let mut response = (status, Json(body)).into_response();
+        if is_crowded {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_SECS));
+        }
+        response
     }
 }

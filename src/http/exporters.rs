@@ -118,11 +118,15 @@ pub(super) async fn parked(
     State(app): State<App>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut rows = Vec::new();
-    for export in find(&app, &name, None)? {
-        rows.extend(export.parked()?);
-    }
-    Ok(Json(json!({ "parked": rows })))
+    let reading = app.clone();
+    let parked = app.bounds.read(move || -> Result<_, ApiError> {
+        let mut rows = Vec::new();
+        for export in find(&reading, &name, None)? {
+            rows.extend(export.parked()?);
+        }
+        Ok(rows)
+    });
+    Ok(Json(json!({ "parked": parked.await?? })))
 }
 
 /// `?block=&chain=`.
@@ -140,6 +144,7 @@ pub(super) async fn explain(
 ) -> Result<Json<Value>, ApiError> {
     let Query(Explained { block, chain }) = asked?;
     find(&app, &name, chain.as_deref())?;
+    let _turn = app.bounds.turn().await?;
     let mut records = Vec::new();
     for export in find(&app, &name, chain.as_deref())? {
         let found = export.explain(block).await?;

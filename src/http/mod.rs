@@ -2,7 +2,9 @@
 
 mod admin;
 mod blocks;
+mod bounds;
 mod chains;
+mod door;
 mod error;
 mod exporters;
 mod facade;
@@ -12,7 +14,9 @@ mod server;
 mod sql;
 mod transactions;
 
+pub use bounds::Busy;
 pub use chains::{ChainView, StatusDocument};
+pub use door::Stranger;
 pub use error::{ApiError, HttpError};
 pub use providers::{ProviderView, ProvidersDocument, UsageView};
 pub use server::{ADDRESS_FILE, Server};

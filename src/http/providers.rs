@@ -64,6 +64,6 @@ impl ProvidersDocument {
 /// `GET /v1/providers`.
 pub(super) async fn list(State(app): State<App>) -> Result<Json<ProvidersDocument>, ApiError> {
     let node = app.node.clone();
-    let document = crate::supervisor::on_cpu(move || ProvidersDocument::of(&node, true)).await;
+    let document = app.bounds.read(move || ProvidersDocument::of(&node, true)).await?;
     Ok(Json(document.map_err(StoreError::from)?))
 }

@@ -13,10 +13,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::config::HttpConfig;
 use crate::node::Node;
 use crate::secrets::AdminToken;
 use crate::supervisor::Shutdown;
 
+use super::bounds::Bounds;
+use super::door::{Connections, Guests, behind, connections_max};
 use super::error::{ApiError, HttpError};
 use super::{admin, blocks, chains, exporters, facade, health, providers, sql, transactions};
 
@@ -33,21 +36,24 @@ pub(super) struct App {
     pub(super) metrics: PrometheusHandle,
     pub(super) token: AdminToken,
     pub(super) shutdown: Shutdown,
+    pub(super) bounds: Bounds,
 }
 
 /// The API.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    guests: Guests,
 }
 
 impl Server {
     /// Listens; port 0 takes a free one.
-    pub async fn bind(listen: SocketAddr) -> Result<Server, HttpError> {
+    pub async fn bind(http: &HttpConfig) -> Result<Server, HttpError> {
+        let listen = http.listen;
         let failed = |source| HttpError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Server { listener, address })
+        Ok(Server { listener, address, guests: Guests::new(http) })
     }
 
     /// Where it listens.
@@ -63,15 +69,21 @@ impl Server {
         Ok(Announced { path })
     }
 
-    /// Answers that nothing runs yet, and why, until dropped.
-    pub async fn waiting(&self, problem: watch::Receiver<String>) -> Result<(), std::io::Error> {
+    /// Answers that nothing runs yet, and why, until shutdown or dropped.
+    pub async fn waiting(
+        &self,
+        problem: watch::Receiver<String>,
+        shutdown: Shutdown,
+    ) -> Result<(), std::io::Error> {
         let listener = std::net::TcpListener::from(self.listener.as_fd().try_clone_to_owned()?);
         let listener = TcpListener::from_std(listener)?;
         let router = Router::new()
             .route("/livez", get(health::live))
             .fallback(health::waiting)
             .with_state(problem);
-        axum::serve(listener, router).await
+        let router = behind(router, self.guests.clone(), Bounds::of(connections_max()));
+        Connections::new(listener, router).run(shutdown).await;
+        Ok(())
     }
 
     /// Serves until shutdown.
@@ -80,13 +92,13 @@ impl Server {
         node: Arc<Node>,
         metrics: PrometheusHandle,
         token: AdminToken,
-        mut shutdown: Shutdown,
-    ) -> Result<(), std::io::Error> {
-        let router = router(App { node, metrics, token, shutdown: shutdown.clone() });
-        tokio::select! {
-            result = async { axum::serve(self.listener, router).await } => result,
-            () = shutdown.requested() => Ok(()),
-        }
+        shutdown: Shutdown,
+    ) -> Result<(), std::convert::Infallible> {
+        let bounds = Bounds::of(connections_max());
+        let app = App { node, metrics, token, shutdown: shutdown.clone(), bounds: bounds.clone() };
+        let router = behind(router(app), self.guests, bounds);
+        Connections::new(self.listener, router).run(shutdown).await;
+        Ok(())
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn one(
         what: format!("`{text}` is no transaction hash"),
         fix: "give 0x and 64 hex digits",
     })?;
-    let found = crate::supervisor::on_cpu(move || chain.transaction(hash)).await?;
+    let found = app.bounds.read(move || chain.transaction(hash)).await??;
     let unknown = || ApiError::UnknownTransaction { chain: name.clone(), hash: text.clone() };
     let (event, at) = found.ok_or_else(unknown)?;
     let block = event.block.ok_or_else(unknown)?;
@@ -65,7 +65,7 @@ pub(super) async fn of_address(
     })?;
     let limit = page.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX);
     let before = page.before.unwrap_or(u64::MAX);
-    let found = crate::supervisor::on_cpu(move || chain.by_address(address, before, limit)).await?;
+    let found = app.bounds.read(move || chain.by_address(address, before, limit)).await??;
     let last = found.last().map(|(touch, _)| touch.block_number);
     let next = last.filter(|_| found.len() >= limit);
     let rows: Vec<Value> = found

@@ -136,18 +136,30 @@ pub(crate) struct Appliance {
 impl Appliance {
     /// `headwater run --config`, until it answers.
     pub(crate) async fn start(config: &Path) -> Appliance {
-        Appliance::start_with(config, &[]).await
+        Appliance::start_by(program(), config).await
     }
 
     /// The same, with variables of the environment.
     pub(crate) async fn start_with(config: &Path, environment: &[(&str, &str)]) -> Appliance {
+        let mut command = program();
+        command.envs(environment.iter().copied());
+        Appliance::start_by(command, config).await
+    }
+
+    /// The same, after a command of the shell that limits it.
+    pub(crate) async fn start_limited(config: &Path, limit: &str) -> Appliance {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{limit}; exec \"$0\" \"$@\"")).arg(program().get_program());
+        command.env_remove("HEADWATER_LOG").stdin(Stdio::null());
+        Appliance::start_by(command, config).await
+    }
+
+    async fn start_by(mut command: Command, config: &Path) -> Appliance {
         let folder = config.parent().unwrap();
         let address = folder.join("data/http.address");
         fs::remove_file(&address).ok();
         let log =
             fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
-        let mut command = program();
-        command.envs(environment.iter().copied());
         command.arg("run").arg("--config").arg(config).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn().unwrap();
         let url = until("the address", async || {
@@ -160,10 +172,6 @@ impl Appliance {
         let url = url.await;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Appliance { child, log: folder.join("log"), url, client }
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     pub(crate) async fn text(&self, path: &str) -> (u16, String) {
@@ -241,6 +249,11 @@ impl Appliance {
             assert_eq!(row["t"], built.transactions.len(), "transactions of block {number}");
             assert_eq!(row["l"], logs, "logs of block {number}");
         }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// `kill -9`.

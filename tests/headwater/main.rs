@@ -32,6 +32,8 @@ mod hands;
 mod harness;
 #[cfg(test)]
 mod heads;
+#[cfg(test)]
+mod hostile_http;
 mod hostile_sql;
 #[cfg(test)]
 mod hostile_words;

@@ -10,11 +10,12 @@ use headwater_storage::store::{Chain, ChainState};
 use serde_json::{Value, json};
 
 use crate::capture::ChainStatus;
+use crate::http::bounds::{Bounds, Share};
 use crate::http::chains::find;
+use crate::http::door::Accounted;
 use crate::http::error::ApiError;
 use crate::http::server::App;
 use crate::node::Node;
-use crate::supervisor::on_cpu;
 
 use super::error::CallError;
 use super::params::Params;
@@ -30,6 +31,7 @@ pub(super) struct Facade {
     pub(super) node: Arc<Node>,
     pub(super) chain: Arc<Chain>,
     pub(super) status: Arc<ChainStatus>,
+    pub(super) bounds: Bounds,
     has_traces: bool,
 }
 
@@ -76,11 +78,19 @@ impl Facade {
             status: node.status.clone(),
             has_traces: node.config.traces,
             node: app.node.clone(),
+            bounds: app.bounds.clone(),
         })
     }
 
-    /// Answers a body; `None` where nobody waits for an answer.
-    pub(super) async fn answer(&self, body: &[u8]) -> Option<String> {
+    /// Answers a body, with the share that the bytes of the answer have; `None` where nobody waits
+    /// for one.
+    pub(super) async fn answer(&self, body: &[u8]) -> Option<(String, Share)> {
+        let mut share = self.bounds.answer();
+        let text = self.text(body, &mut share).await?;
+        Some((text, share))
+    }
+
+    async fn text(&self, body: &[u8], share: &mut Share) -> Option<String> {
         let refused = |error| Some(text_of(&Value::Null, None, Err(error)));
         match serde_json::from_slice(body) {
             Err(error) => refused(CallError::Parse(error)),
@@ -90,16 +100,16 @@ impl Facade {
             Ok(Value::Array(calls)) if calls.len() > BATCH_CALLS_MAX => {
                 refused(CallError::Request("a batch has at most 1000 calls"))
             }
-            Ok(Value::Array(calls)) => self.batch(calls).await,
-            Ok(call) => self.one(call, true).await,
+            Ok(Value::Array(calls)) => self.batch(calls, share).await,
+            Ok(call) => self.one(call, true, share).await,
         }
     }
 
-    async fn batch(&self, calls: Vec<Value>) -> Option<String> {
+    async fn batch(&self, calls: Vec<Value>, share: &mut Share) -> Option<String> {
         let mut out = String::from("[");
         for call in calls {
             let has_room = out.len() < BATCH_BYTES_MAX;
-            let Some(text) = self.one(call, has_room).await else { continue };
+            let Some(text) = self.one(call, has_room, share).await else { continue };
             if out.len() > 1 {
                 out.push(',');
             }
@@ -109,7 +119,7 @@ impl Facade {
         (out.len() > 2).then_some(out)
     }
 
-    async fn one(&self, call: Value, has_room: bool) -> Option<String> {
+    async fn one(&self, call: Value, has_room: bool, share: &mut Share) -> Option<String> {
         let request = match Request::read(call) {
             Ok(request) => request,
             Err(error) => return Some(text_of(&Value::Null, None, Err(error))),
@@ -119,6 +129,12 @@ impl Facade {
             Ok(_) if !has_room => Err(CallError::TooBig { max: BATCH_BYTES_MAX }),
             Ok(params) => self.give(&request.method, &params).await,
             Err(error) => Err(error),
+        };
+        // What is not counted is not kept: the answers of all clients have a bound together.
+        let bytes = given.as_ref().map_or(0, String::len);
+        let given = match share.grow(bytes).await {
+            Ok(()) => given,
+            Err(busy) => Err(busy.into()),
         };
         Some(text_of(&id, Some(&request.method), given))
     }
@@ -137,7 +153,7 @@ impl Facade {
             _ => {
                 let question = Question::of(method, params)?.ok_or_else(|| missing(method))?;
                 let chain = self.chain.clone();
-                on_cpu(move || question.answer(&chain)).await
+                self.bounds.read(move || question.answer(&chain)).await?
             }
         }
     }
@@ -173,6 +189,11 @@ pub(in crate::http) async fn post(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let facade = Facade::new(&app, &name)?;
-    let text = facade.answer(&body).await.unwrap_or_default();
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+    let bytes = match facade.answer(&body).await {
+        Some((text, share)) => share.keep(text.into()),
+        None => Bytes::new(),
+    };
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], bytes).into_response();
+    response.extensions_mut().insert(Accounted);
+    Ok(response)
 }

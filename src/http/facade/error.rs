@@ -4,6 +4,7 @@ use headwater_storage::model::B256;
 use headwater_storage::store::{StoreError, error_text};
 use headwater_storage::tables::ReadError;
 
+use crate::http::bounds::Busy;
 use crate::query::QueryError;
 
 /// Why a call is not answered.
@@ -81,6 +82,9 @@ pub(super) enum CallError {
         /// The bound.
         max: usize,
     },
+    /// More calls than are answered at the same time.
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,7 +106,7 @@ impl CallError {
             CallError::NoList | CallError::Arguments { .. } | CallError::Argument { .. } => -32602,
             CallError::NotHere { .. } => 4444,
             CallError::NoSuchTag { .. } => -39001,
-            CallError::TooMany { .. } => -32005,
+            CallError::TooMany { .. } | CallError::Busy(_) => -32005,
             CallError::TooBig { .. } => -32003,
             CallError::NotCanonical { .. }
             | CallError::Store(_)
@@ -127,6 +131,7 @@ impl CallError {
             | CallError::NoSuchTag { .. }
             | CallError::TooMany { .. }
             | CallError::TooBig { .. }
+            | CallError::Busy(_)
             | CallError::Query(_) => named(method, &text),
             CallError::Parse(_) | CallError::Request(_) | CallError::Method { .. } => text,
         };

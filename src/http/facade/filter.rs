@@ -15,9 +15,9 @@ const TOPICS_MAX: usize = 4;
 /// Which logs are wanted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
-    /// Any of these; all where there are none.
+    /// Any of these, in order; all where there are none.
     pub(super) addresses: Vec<Address>,
-    /// By place any of these; a place without any must be there.
+    /// By place any of these, in order; a place without any must be there.
     pub(super) topics: Vec<Vec<B256>>,
 }
 
@@ -35,7 +35,7 @@ fn invalid(place: usize, problem: &str) -> CallError {
 }
 
 /// One or several; `null` is none.
-fn list<T>(
+fn list<T: Ord>(
     place: usize,
     value: Option<&Value>,
     read: impl Fn(usize, &Value) -> Result<T, CallError>,
@@ -52,7 +52,11 @@ fn list<T>(
     if list.iter().any(Value::is_null) {
         return Ok(Vec::new());
     }
-    list.iter().map(|item| read(place, item)).collect()
+    let mut wanted = list.iter().map(|item| read(place, item)).collect::<Result<Vec<T>, _>>()?;
+    // Each log is looked up in them.
+    wanted.sort_unstable();
+    wanted.dedup();
+    Ok(wanted)
 }
 
 impl Filter {
@@ -70,12 +74,18 @@ impl Filter {
         Ok(Filter { addresses: list(place, object.get("address"), address)?, topics })
     }
 
+    /// Addresses and hashes that it names.
+    pub(super) fn len(&self) -> usize {
+        self.addresses.len() + self.topics.iter().map(Vec::len).sum::<usize>()
+    }
+
     /// Whether a log is wanted.
     pub(super) fn takes(&self, log: &Log) -> bool {
-        let is_from = self.addresses.is_empty() || self.addresses.contains(&log.address);
+        let is_from =
+            self.addresses.is_empty() || self.addresses.binary_search(&log.address).is_ok();
         let has = |(place, wanted): (usize, &Vec<B256>)| {
             let topic = log.topics.get(place);
-            topic.is_some_and(|topic| wanted.is_empty() || wanted.contains(topic))
+            topic.is_some_and(|topic| wanted.is_empty() || wanted.binary_search(topic).is_ok())
         };
         is_from && self.topics.iter().enumerate().all(has)
     }

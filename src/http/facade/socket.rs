@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::Response;
+use bytes::Bytes;
 use headwater_storage::model::{Block, Lane, LogKey, Lsn, Op, OwnedEvent};
 use serde_json::Value;
+use tokio::time::MissedTickBehavior;
 
+use crate::clock;
+use crate::http::door::{Phase, Slot};
 use crate::http::error::ApiError;
 use crate::http::server::{App, BODY_BYTES_MAX};
-use crate::supervisor::{Shutdown, on_cpu};
 
 use super::answer::{Facade, Request, missing, text_of};
 use super::error::CallError;
@@ -22,6 +26,11 @@ use super::params::Params;
 
 /// Subscriptions of one connection.
 const SUBSCRIPTIONS_MAX: usize = 128;
+/// Addresses and hashes that the subscriptions of one connection name together.
+const NAMED_MAX: usize = 10_000;
+/// How often a client is asked whether it is there, and how long it may not answer.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const SILENCE_MAX: Duration = Duration::from_secs(90);
 
 /// What a subscription is told.
 #[derive(Clone)]
@@ -46,6 +55,7 @@ struct Talk {
 pub(in crate::http) async fn upgrade(
     State(app): State<App>,
     Path(name): Path<String>,
+    slot: Option<Extension<Arc<Slot>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let facade = Facade::new(&app, &name)?;
@@ -54,25 +64,40 @@ pub(in crate::http) async fn upgrade(
         fix: "POST a call here, or open a WebSocket",
     })?;
     let upgrade = upgrade.max_message_size(BODY_BYTES_MAX).max_frame_size(BODY_BYTES_MAX);
-    let shutdown = app.shutdown.clone();
-    Ok(upgrade.on_upgrade(move |socket| {
+    let place = app.bounds.socket()?;
+    let mut shutdown = app.shutdown.clone();
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        if let Some(Extension(slot)) = slot {
+            slot.enter(Phase::Socket);
+        }
         let told = facade.chain.log().durable();
-        Talk { facade, socket, topics: BTreeMap::new(), count: 0, told }.run(shutdown)
+        let talk = Talk { facade, socket, topics: BTreeMap::new(), count: 0, told };
+        tokio::select! {
+            () = talk.run() => {}
+            () = shutdown.requested() => {}
+        }
+        drop(place);
     }))
 }
 
 impl Talk {
-    /// Until the other side, or this node, ends.
-    async fn run(mut self, mut shutdown: Shutdown) {
+    /// Until the other side ends, or does not read, or is not there any more.
+    async fn run(mut self) {
         let mut durable = self.facade.chain.durable();
+        let mut heard = clock::now();
+        let mut ping = tokio::time::interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let sent = tokio::select! {
-                message = self.socket.recv() => match message {
-                    Some(Ok(Message::Text(text))) => self.hear(text.as_bytes()).await,
-                    Some(Ok(Message::Binary(bytes))) => self.hear(&bytes).await,
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                },
+                message = self.socket.recv() => {
+                    heard = clock::now();
+                    match message {
+                        Some(Ok(Message::Text(text))) => self.hear(text.as_bytes()).await,
+                        Some(Ok(Message::Binary(bytes))) => self.hear(&bytes).await,
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    }
+                }
                 moved = durable.changed(), if !self.topics.is_empty() => match moved {
                     Ok(()) => {
                         let upto = *durable.borrow_and_update();
@@ -80,7 +105,12 @@ impl Talk {
                     }
                     Err(_) => return,
                 },
-                () = shutdown.requested() => return,
+                _ = ping.tick() => {
+                    if heard.elapsed() > SILENCE_MAX {
+                        return;
+                    }
+                    self.socket.send(Message::Ping(Bytes::new())).await
+                }
             };
             if sent.is_err() {
                 return;
@@ -89,14 +119,19 @@ impl Talk {
     }
 
     async fn hear(&mut self, body: &[u8]) -> Result<(), axum::Error> {
-        let text = match self.order(body) {
-            Some(answer) => Some(answer),
-            None => self.facade.answer(body).await,
-        };
-        match text {
-            Some(text) => self.socket.send(Message::Text(text.into())).await,
-            None => Ok(()),
+        // As of bodies over HTTP: what is read as JSON takes many times its bytes.
+        let mut asked = self.facade.bounds.body();
+        if let Err(busy) = asked.grow(body.len()).await {
+            let text = text_of(&Value::Null, None, Err(busy.into()));
+            return self.socket.send(Message::Text(text.into())).await;
         }
+        if let Some(text) = self.order(body) {
+            return self.socket.send(Message::Text(text.into())).await;
+        }
+        // The share of the answer counts until it is written.
+        let Some((text, _share)) = self.facade.answer(body).await else { return Ok(()) };
+        drop(asked);
+        self.socket.send(Message::Text(text.into())).await
     }
 
     /// Answers `eth_subscribe` and `eth_unsubscribe`, which only a connection has.
@@ -137,6 +172,11 @@ impl Talk {
                 return Err(CallError::Argument { place: 0, problem });
             }
         };
+        if self.topics.values().map(Topic::len).sum::<usize>() + topic.len() > NAMED_MAX {
+            let problem =
+                "the subscriptions of a connection name at most 10000 addresses and topics";
+            return Err(CallError::Request(problem));
+        }
         if self.topics.is_empty() {
             self.told = self.facade.chain.log().durable();
         }
@@ -155,40 +195,57 @@ impl Talk {
         while self.told < upto && !self.topics.is_empty() {
             self.told = self.told.next();
             let (chain, lsn) = (self.facade.chain.clone(), self.told);
-            let read = on_cpu(move || chain.read_if_there(lsn)).await;
+            let read = loop {
+                let chain = chain.clone();
+                // News wait for their turn: they are not to be left out.
+                if let Ok(read) = self.facade.bounds.read(move || chain.read_if_there(lsn)).await {
+                    break read;
+                }
+            };
             // What is damaged or forgotten by now nobody can be told of.
             let Ok(Some(OwnedEvent { head, block: Some(block) })) = read else { continue };
             if head.lane == Lane::Live {
-                for text in self.news(head.op, &block) {
-                    self.socket.send(Message::Text(text.into())).await?;
-                }
+                self.news(head.op, &block).await?;
             }
         }
         Ok(())
     }
 
-    /// What an event is to each subscription.
-    fn news(&self, op: Op, block: &Arc<Block>) -> Vec<String> {
-        let mut news = Vec::new();
-        for (id, topic) in &self.topics {
+    /// Tells each subscription what an event is to it, one message after the other: a block may be
+    /// many megabytes of news.
+    async fn news(&mut self, op: Op, block: &Arc<Block>) -> Result<(), axum::Error> {
+        let Talk { topics, socket, .. } = self;
+        for (id, topic) in &*topics {
             match (topic, op) {
-                (Topic::Heads, Op::Applied) => news.push(told(*id, &block.header_to_json())),
+                (Topic::Heads, Op::Applied) => {
+                    let text = told(*id, &block.header_to_json());
+                    socket.send(Message::Text(text.into())).await?;
+                }
                 (Topic::Logs(_, numbers), _) if !numbers.contains(&block.header.number) => {}
                 (Topic::Logs(filter, _), Op::Applied | Op::Reverted) => {
-                    let wanted = block.logs().filter(|(_, log)| filter.takes(log));
-                    news.extend(wanted.map(|(at, log)| {
+                    for (at, log) in block.logs().filter(|(_, log)| filter.takes(log)) {
                         let mut log = log.clone();
                         log.removed = Some(op == Op::Reverted);
                         log.set(LogKey::removed);
                         let mut text = String::new();
                         log.write_json(&block.log_links(at), &mut text);
-                        told(*id, &text)
-                    }));
+                        socket.send(Message::Text(told(*id, &text).into())).await?;
+                    }
                 }
                 (Topic::Heads, Op::Reverted) | (_, Op::Finalized) => {}
             }
         }
-        news
+        Ok(())
+    }
+}
+
+impl Topic {
+    /// Addresses and hashes that it names.
+    fn len(&self) -> usize {
+        match self {
+            Topic::Heads => 0,
+            Topic::Logs(filter, _) => filter.len(),
+        }
     }
 }
 
