@@ -205,20 +205,27 @@ pub(super) async fn verify(
     let node = find(&app, &name)?;
     let (chain, prover) = (node.chain.clone(), node.source.prover().clone());
     let head = chain.with_state(|state| state.latest().map(|block| block.number));
-    let Some(head) = head.filter(|head| span.first <= *head) else {
-        let what = format!("chain `{name}` has no block {} yet", span.first);
-        return Err(ApiError::Invalid { what, fix: "give a first block up to the head" });
-    };
-    // What is above the head is not missing: it is still to come.
-    let range = BlockRange::new(span.first, span.last.min(head));
-    let range = range.filter(|range| range.last - range.first < AUDIT_BLOCKS_MAX);
-    let range = range.ok_or_else(|| ApiError::Invalid {
-        what: format!("{}..={} is no range of at most 1000 blocks", span.first, span.last),
-        fix: "give first and last, and ask again for what follows",
+    let asked = BlockRange::new(span.first, span.last).ok_or_else(|| ApiError::Invalid {
+        what: format!("{}..={} is no range of blocks", span.first, span.last),
+        fix: "give first and last, the first not above the last",
     })?;
+    // Above the head there is nothing to read.
+    let present = head.and_then(|head| BlockRange::new(asked.first, asked.last.min(head)));
+    if present.is_some_and(|range| range.last - range.first >= AUDIT_BLOCKS_MAX) {
+        return Err(ApiError::Invalid {
+            what: format!("{}..={} has more than 1000 blocks", asked.first, asked.last),
+            fix: "ask again for what follows the first 1000",
+        });
+    }
     let shutdown = app.shutdown.clone();
-    let report = app.bounds.read_while(move |is_wanted| {
-        audit(&chain, &prover, range, &|| is_wanted() && !shutdown.is_requested())
-    });
-    Ok(Json(report.await??))
+    let mut report = Report::default();
+    if let Some(range) = present {
+        let read = app.bounds.read_while(move |is_wanted| {
+            audit(&chain, &prover, range, &|| is_wanted() && !shutdown.is_requested())
+        });
+        report = read.await??;
+    }
+    let above = present.map_or(asked.first, |range| range.last.saturating_add(1));
+    report.missing.extend(BlockRange::new(above, asked.last));
+    Ok(Json(report))
 }

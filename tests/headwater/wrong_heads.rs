@@ -137,6 +137,11 @@ async fn a_head_that_goes_back_is_named() {
     let (honest, _) = chain.provider().await;
     let appliance = Appliance::start(&config(folder.path(), &[reset, honest], "")).await;
     appliance.follows(&chain).await;
+    until("all of its history", async || {
+        let (_, view) = appliance.get("/v1/chains/devnet").await;
+        (view["captured_blocks"] == 301).then_some(())
+    })
+    .await;
     provider.set_faults(Faults { lag: 250, ..Faults::default() });
     told(&appliance, "went back from block", "back").await;
     chain.node.mine(2).unwrap();

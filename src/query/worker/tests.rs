@@ -187,7 +187,8 @@ async fn times_need_no_seconds() {
         "at between '2026-01-31 12:00' and '2026-01-31 12:02'",
         "at = '2026-01-31 12:01:00'",
     ] {
-        let table = "(select arrow_cast('2026-01-31T12:01:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))') as at)";
+        let kind = "Timestamp(Microsecond, Some(\"UTC\"))";
+        let table = format!("(select arrow_cast('2026-01-31T12:01:00Z', '{kind}') as at)");
         let rows = run(&format!("select 1 as one from {table} where {condition}")).await;
         assert_eq!(rows.unwrap(), [json!({"one": 1})], "{condition}");
     }

@@ -86,7 +86,7 @@ impl BlockRange {
     /// How many blocks.
     #[allow(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub fn len(&self) -> u64 {
-        self.last - self.first + 1
+        (self.last - self.first).saturating_add(1)
     }
 
     /// Whether `number` lies in it.
