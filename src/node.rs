@@ -11,7 +11,7 @@ use headwater_storage::ledger::ChainProofs;
 use headwater_storage::model::{BlockRange, ChainName, Lane};
 use headwater_storage::parquet::Grid;
 use headwater_storage::store::{
-    Appender, Chain, ChainOptions, Committer, DataDir, OpenError, StoreError,
+    Appender, Chain, ChainOptions, Committer, DataDir, Kept, OpenError, StoreError,
 };
 use headwater_storage::wal;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -292,6 +292,12 @@ impl Node {
     /// How the disk stands.
     pub fn space_view(&self) -> SpaceView {
         self.space.view()
+    }
+
+    /// What is kept in memory.
+    pub fn memory(&self) -> Vec<Kept> {
+        let of_chains = self.chains.iter().flat_map(|node| node.chain.memory());
+        of_chains.chain(self.engine.memory()).collect()
     }
 
     /// How every exporter stands.

@@ -5,6 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use headwater_storage::ledger::{Descent, MissingProof, Quarantine};
 use headwater_storage::model::{BlockRange, BlockRef};
+use headwater_storage::store::Kept;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -90,6 +91,8 @@ pub struct StatusDocument {
     pub descent: Option<Descent>,
     /// How the disk stands.
     pub disk: SpaceView,
+    /// What is kept in memory, and how much of it at most.
+    pub memory: Vec<Kept>,
     /// The chains.
     pub chains: Vec<ChainView>,
     /// The exporters.
@@ -142,6 +145,7 @@ impl From<&Node> for StatusDocument {
             epoch: node.data_dir.ledger().epoch().unwrap_or_default(),
             descent: node.data_dir.ledger().descent().unwrap_or_default(),
             disk: node.space_view(),
+            memory: node.memory(),
             chains: node.chains.iter().map(ChainView::from).collect(),
             exporters: node.export_views(),
         }
@@ -225,7 +229,9 @@ pub(super) async fn verify(
         });
         report = read.await??;
     }
-    let above = present.map_or(asked.first, |range| range.last.saturating_add(1));
-    report.missing.extend(BlockRange::new(above, asked.last));
+    // What is above the head is still to come, unless nothing else was asked for.
+    if present.is_none() {
+        report.missing.push(asked);
+    }
     Ok(Json(report))
 }

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_storage::store::Chain;
+use headwater_storage::store::{Chain, Kept};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::supervisor::on_cpu;
 
 use super::process::{Busy, Workers, signal_of};
 use super::source::Sources;
-use super::tail::TailCache;
+use super::tail::{BYTES_MAX, TailCache};
 use super::wire::{Form, Frame, Gap, Kind, Order};
 use super::{Format, QueryConfig, QueryError};
 
@@ -131,9 +131,25 @@ impl Engine {
         Ok(Answer { lsn: order.lsn, gaps: gaps.collect(), next, running: Some(running) })
     }
 
-    /// Ends the workers that wait for a statement.
-    pub fn rest(&self) {
-        self.workers.dismiss();
+    /// What is kept in memory: rows of unsealed blocks, and what statements use.
+    pub fn memory(&self) -> Vec<Kept> {
+        let mut kept: Vec<Kept> = self
+            .chains
+            .iter()
+            .map(|(chain, tail)| Kept {
+                what: "rows of unsealed blocks",
+                chain: Some(chain.name().to_string()),
+                bytes: tail.bytes() as u64,
+                bytes_max: BYTES_MAX as u64,
+            })
+            .collect();
+        kept.push(Kept {
+            what: "statements (query.memory_bytes)",
+            chain: None,
+            bytes: self.workers.used_bytes() as u64,
+            bytes_max: self.config.memory_bytes as u64,
+        });
+        kept
     }
 }
 

@@ -116,6 +116,12 @@ impl Workers {
         Ok(Worker { socket: UnixStream::from_std(ours)?, child, folder })
     }
 
+    /// Bytes that statements use.
+    pub(super) fn used_bytes(&self) -> usize {
+        let busy = lock(&self.busy).clone();
+        busy.into_iter().map(|pid| used_bytes(pid).saturating_sub(IDLE_BYTES)).sum()
+    }
+
     /// Whether statements use more memory together than they may, and this one the most of them.
     fn is_largest_of_too_much(&self, pid: u32) -> bool {
         let busy = lock(&self.busy).clone();
@@ -127,7 +133,7 @@ impl Workers {
     }
 
     /// Ends the workers that wait.
-    pub(super) fn dismiss(&self) {
+    fn dismiss(&self) {
         let waiting = std::mem::take(&mut *lock(&self.idle));
         waiting.into_iter().for_each(|worker| self.end(worker));
     }

@@ -9,7 +9,7 @@ use headwater_storage::store::{Chain, StoreError};
 use headwater_storage::tables::{StoredBlock, Table};
 
 /// Bytes of rows that are kept at most; beyond it they are built for each statement.
-const BYTES_MAX: usize = 96 << 20;
+pub(super) const BYTES_MAX: usize = 96 << 20;
 
 /// Rows of one chain's unsealed blocks.
 #[derive(Default)]
@@ -50,6 +50,11 @@ impl TailCache {
         let due: HashSet<Lsn> = due.iter().map(|head| head.lsn).collect();
         kept.rows.retain(|(lsn, _), _| due.contains(lsn));
         kept.bytes = kept.rows.values().map(RecordBatch::get_array_memory_size).sum();
+    }
+
+    /// Bytes of the rows that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).bytes
     }
 
     fn find(&self, lsn: Lsn, table: Table) -> Option<RecordBatch> {

@@ -96,9 +96,9 @@ async fn ranges_without_end_are_cut_at_the_head() {
         (0, MAX, 200),
         (20, MAX, 200),
         (0, 20, 200),
-        (21, MAX, 400),
-        (MAX, MAX, 400),
-        (MAX - 1, MAX, 400),
+        (21, MAX, 200),
+        (MAX, MAX, 200),
+        (MAX - 1, MAX, 200),
         (MAX, 0, 400),
         (5, 4, 400),
     ] {
@@ -108,8 +108,9 @@ async fn ranges_without_end_are_cut_at_the_head() {
         assert_eq!(got, status, "{path}: {body}");
         assert!(asked.elapsed() < Duration::from_secs(10), "{path}");
         if status == 200 {
-            assert_eq!(body["blocks"], 21 - first, "{body}");
-            assert_eq!(body["missing"].as_array().unwrap().len(), 0, "{body}");
+            assert_eq!(body["blocks"], 21_u64.saturating_sub(first), "{body}");
+            let missing = body["missing"].as_array().unwrap().len();
+            assert_eq!(missing, usize::from(first > 20), "{body}");
         }
     }
     let address = format!("0x{}", "11".repeat(20));

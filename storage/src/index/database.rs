@@ -12,6 +12,9 @@ use crate::model::{Block, Lsn};
 use super::{IndexError, Place, Touch, keys};
 
 const CACHE_BYTES: u64 = 32 << 20;
+/// Keyspaces, and write buffers of each: one is filled while another is written.
+const KEYSPACES: u64 = 5;
+const MEMTABLES: u64 = 2;
 const INDEXED: &[u8] = b"indexed";
 
 /// How an index is kept.
@@ -37,6 +40,20 @@ pub struct Index {
     facts: Keyspace,
     folder: PathBuf,
     indexed: AtomicU64,
+    memtable_bytes: u64,
+}
+
+/// Bytes that an index has in memory, and has at most.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexMemory {
+    /// Of pages that were read.
+    pub pages: u64,
+    /// At most.
+    pub pages_max: u64,
+    /// Of what is in its journal and not in its tables yet.
+    pub unwritten: u64,
+    /// At most.
+    pub unwritten_max: u64,
 }
 
 impl Index {
@@ -91,6 +108,7 @@ impl Index {
             facts,
             folder: folder.to_owned(),
             indexed: AtomicU64::new(indexed.0),
+            memtable_bytes: options.memtable_bytes,
             database,
         })
     }
@@ -103,6 +121,16 @@ impl Index {
     /// All records up to this one are indexed.
     pub fn indexed(&self) -> Lsn {
         Lsn(self.indexed.load(Ordering::Acquire))
+    }
+
+    /// Bytes that it has in memory.
+    pub fn memory(&self) -> IndexMemory {
+        IndexMemory {
+            pages: self.database.cache_size(),
+            pages_max: CACHE_BYTES,
+            unwritten: self.database.write_buffer_size(),
+            unwritten_max: KEYSPACES * MEMTABLES * self.memtable_bytes,
+        }
     }
 
     /// Bytes that its files take on the disk; the engine's journal is longer than what it holds.

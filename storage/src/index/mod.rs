@@ -7,7 +7,7 @@ mod database;
 mod error;
 mod keys;
 
-pub use database::{Index, Options};
+pub use database::{Index, IndexMemory, Options};
 pub use error::IndexError;
 pub use keys::{Place, Role, Touch};
 

@@ -7,7 +7,7 @@ use crate::model::{Block, Lsn};
 use crate::wal::Record;
 
 /// Bytes of encoded blocks that are kept at most; in memory they take about as much again.
-const BYTES_MAX: u64 = 48 << 20;
+pub(super) const BYTES_MAX: u64 = 48 << 20;
 
 /// The last blocks by record.
 #[derive(Default)]
@@ -36,6 +36,11 @@ impl RecentBlocks {
             let Some((_, bytes, _)) = kept.blocks.pop_front() else { break };
             kept.bytes -= bytes;
         }
+    }
+
+    /// Bytes of what is kept, encoded.
+    pub(super) fn bytes(&self) -> u64 {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).bytes
     }
 
     pub(super) fn find(&self, lsn: Lsn) -> Option<Arc<Block>> {
