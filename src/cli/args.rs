@@ -11,11 +11,11 @@ use crate::devnet::{Fork, TimeUnit};
 use crate::query::Format;
 use crate::telemetry::logging::LogFormat;
 
-/// Captures EVM chain data, proves it, keeps it, serves it and forwards it.
+/// Captures EVM chain data, verifies it, stores it, serves it and forwards it.
 #[derive(Debug, Parser)]
 #[command(name = "headwater", version, max_term_width = 100)]
 pub struct Args {
-    /// Form of the log lines on standard error; `HEADWATER_LOG` sets the filter.
+    /// Format of the log lines on standard error; `HEADWATER_LOG` sets the filter.
     #[arg(long, global = true, value_enum, default_value_t)]
     pub log_format: LogFormat,
     /// What to do.
@@ -41,29 +41,29 @@ impl Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start a built-in chain and the appliance on it: no key, no network.
+    /// Start a built-in test chain and capture it: needs no key and no network.
     Demo(DemoArgs),
-    /// Follow chains, serve and forward them.
+    /// Follow chains: capture, serve and forward their blocks.
     Run(RunArgs),
-    /// Ask every provider with every key what it can do, and say what following costs.
+    /// Test every provider and key: what each can do, and what following the chain will cost.
     Check(CheckArgs),
-    /// Fetch history that is final, only what is missing.
+    /// Download finalized history; only blocks that are missing are requested.
     Backfill(BackfillArgs),
-    /// How a node stands, running or stopped.
+    /// Show the state of a node, running or stopped.
     Status(StatusArgs),
-    /// The providers' keys: use, limits, and when a quota ends.
+    /// Show the providers' keys: usage, limits, and when a quota will run out.
     Providers(ProvidersArgs),
-    /// The sinks: how they stand, and what they are told to do.
+    /// Show and control the exporters.
     Exporters(ExportersArgs),
     /// Run one read-only SQL statement, on a running node or on a stopped node's folder.
     Sql(SqlArgs),
-    /// Prove again what is stored: hashes, links and roots, from the log and the parts.
+    /// Re-verify stored blocks: hashes, parent links and roots, from the log and the Parquet parts.
     Verify(VerifyArgs),
-    /// Copy a node's data, running or stopped, as of one moment.
+    /// Back up a node's data, running or stopped, as of one moment.
     Backup(BackupArgs),
-    /// Make a data folder of a backup, or look whether a backup is whole.
+    /// Restore a data folder from a backup, or check a backup.
     Restore(RestoreArgs),
-    /// Make a data folder open again that does not: nothing is deleted.
+    /// Repair a data folder that does not open; nothing is deleted.
     Repair(RepairArgs),
     /// Serve a synthetic or replayed chain over JSON-RPC.
     Devnet(DevnetArgs),
@@ -89,19 +89,19 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// `headwater demo`.
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
-    /// Where everything is kept; a second run goes on where the first stopped.
+    /// The data folder; a second run continues where the first one stopped.
     #[arg(long, default_value = "headwater-demo")]
     pub data_dir: PathBuf,
-    /// Where the API listens.
+    /// The address that the API listens on.
     #[arg(long, default_value = "127.0.0.1:8646")]
     pub listen: SocketAddr,
-    /// Let other machines read the API.
+    /// Allow other machines to reach the API.
     #[arg(long)]
     pub allow_remote: bool,
     /// Time between blocks of the built-in chain.
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub block_time: Duration,
-    /// End by itself after this time, with a summary.
+    /// Stop after this time and print a summary.
     #[arg(long = "for", value_parser = duration)]
     pub run_for: Option<Duration>,
     /// Replay a folder of recorded blocks instead of synthetic ones.
@@ -116,28 +116,28 @@ pub struct RunArgs {
     /// The configuration file.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// A provider's URL; chain id and name are asked of it.
+    /// A provider's URL; the chain id and name are requested from it.
     #[arg(long)]
     pub rpc: Option<String>,
-    /// Its WebSocket URL: new heads are announced there.
+    /// Its WebSocket URL, for announcements of new heads.
     #[arg(long, requires = "rpc")]
     pub ws: Option<String>,
-    /// Where everything is kept.
+    /// The data folder.
     #[arg(long, default_value = "headwater-data")]
     pub data_dir: PathBuf,
-    /// Where the API listens.
+    /// The address that the API listens on.
     #[arg(long)]
     pub listen: Option<SocketAddr>,
     /// The chain's name in paths and answers; by default a well-known name, or chain-<id>.
     #[arg(long)]
     pub name: Option<String>,
-    /// Begin at this block instead of at the head.
+    /// Start at this block instead of at the head.
     #[arg(long)]
     pub start: Option<u64>,
-    /// The calls within transactions too.
+    /// Also capture internal calls (traces).
     #[arg(long, requires = "rpc")]
     pub traces: bool,
-    /// Let other machines read the API.
+    /// Allow other machines to reach the API.
     #[arg(long)]
     pub allow_remote: bool,
 }
@@ -147,34 +147,34 @@ pub struct RunArgs {
 #[command(group(clap::ArgGroup::new("whom").required(true).args(["config", "rpc"])))]
 pub struct BackfillArgs {
     /// FIRST:END, END excluded, as in cryo: 0:1000, 17M:17.1M, -1000: (the last 1000), 5M:+100,
-    /// 2026-11-01:2026-11-02 (UTC), or one block. Several are fetched one after the other.
+    /// 2026-11-01:2026-11-02 (UTC), or one block. Several ranges are downloaded one after the other.
     #[arg(required = true)]
     pub ranges: Vec<Span>,
     /// A provider's URL.
     #[arg(long)]
     pub rpc: Option<String>,
-    /// A configuration: its data folder, and the providers and keys of a chain.
+    /// A configuration file: its data folder, and the providers and keys of a chain.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// The chain of the configuration, where it has several.
+    /// Which chain of the configuration, if it has several.
     #[arg(long, requires = "config")]
     pub chain: Option<String>,
-    /// Where everything is kept; by default `headwater-data`, or what the configuration says.
+    /// The data folder; by default `headwater-data`, or the one in the configuration.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     /// The chain's name.
     #[arg(long, requires = "rpc")]
     pub name: Option<String>,
-    /// Blocks that are fetched at the same time; by default 8, or what the configuration says.
+    /// Blocks downloaded at the same time; by default 8, or the configuration's `window`.
     #[arg(long)]
     pub window: Option<std::num::NonZeroUsize>,
-    /// Requests a second at most.
+    /// At most so many requests per second.
     #[arg(long, requires = "rpc")]
     pub per_second: Option<std::num::NonZeroU32>,
-    /// The calls within transactions too.
+    /// Also capture internal calls (traces).
     #[arg(long, requires = "rpc")]
     pub traces: bool,
-    /// Only say what it would cost: requests, units of the quotas, days, bytes.
+    /// Only print what it would cost: requests, quota units, days, bytes.
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -208,7 +208,7 @@ pub struct CheckArgs {
 /// Which node to ask.
 #[derive(Debug, clap::Args)]
 pub struct WhichArgs {
-    /// A node's data folder: asked over HTTP while it runs, read directly when it is stopped.
+    /// A node's data folder: asked over HTTP while the node runs, read directly while it is stopped.
     #[arg(long, conflicts_with = "url")]
     pub data_dir: Option<PathBuf>,
     /// A running node's address.
@@ -224,7 +224,7 @@ pub struct StatusArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-    /// Print one word, and end with 0 when the node is ready: for health checks.
+    /// Print one word and exit with 0 if the node is ready: for health checks.
     #[arg(long)]
     pub quick: bool,
 }
@@ -250,35 +250,35 @@ pub struct ExportersArgs {
 /// What to do with exporters.
 #[derive(Debug, Subcommand)]
 pub enum ExporterAction {
-    /// How they stand.
+    /// Show their state.
     List(ProvidersArgs),
-    /// Connect to the sinks of a configuration and say what is missing there.
+    /// Connect to the sinks of a configuration and list what is missing there.
     Check(ExporterCheckArgs),
-    /// Send nothing any more, over restarts too.
+    /// Stop sending until resumed, also across restarts.
     Pause(ExporterOrderArgs),
-    /// Go on after a pause.
+    /// Resume after a pause.
     Resume(ExporterOrderArgs),
-    /// Send again what speaks of a block and of all later ones.
+    /// Re-send events from a block on.
     Rewind(ExporterRewindArgs),
-    /// The rows that a sink refused and that were set aside.
+    /// List rows that a sink rejected and that were set aside.
     Parked(ExporterParkedArgs),
-    /// Send rows again that were set aside.
+    /// Re-send rows that were set aside.
     Replay(ExporterRowsArgs),
-    /// Give up rows that were set aside.
+    /// Discard rows that were set aside.
     Drop(ExporterRowsArgs),
-    /// The exact records that a sink gets for a block.
+    /// Show the exact records that a sink gets for a block.
     Explain(ExporterExplainArgs),
 }
 
 /// `headwater exporters check`.
 #[derive(Debug, clap::Args)]
 pub struct ExporterCheckArgs {
-    /// The exporter; all by default.
+    /// The exporter; by default all.
     pub name: Option<String>,
     /// The configuration.
     #[arg(long)]
     pub config: PathBuf,
-    /// Make what is missing, where the exporter's keys let it.
+    /// Create what is missing, where the exporter's credentials allow it.
     #[arg(long)]
     pub apply: bool,
     /// Print JSON.
@@ -291,7 +291,7 @@ pub struct ExporterCheckArgs {
 pub struct ExporterOrderArgs {
     /// The exporter.
     pub name: String,
-    /// The chain; all by default.
+    /// The chain; by default all.
     #[arg(long)]
     pub chain: Option<String>,
     #[command(flatten)]
@@ -310,10 +310,10 @@ pub struct ExporterOrderArgs {
 pub struct ExporterRewindArgs {
     #[command(flatten)]
     pub order: ExporterOrderArgs,
-    /// The first block that is sent again.
+    /// The first block to re-send.
     #[arg(long)]
     pub to_block: Option<u64>,
-    /// The last record of the log that is not sent again.
+    /// The last log record that is not re-sent.
     #[arg(long)]
     pub to_lsn: Option<u64>,
 }
@@ -323,7 +323,7 @@ pub struct ExporterRewindArgs {
 pub struct ExporterRowsArgs {
     #[command(flatten)]
     pub order: ExporterOrderArgs,
-    /// The rows' event ids; all by default.
+    /// The rows' event ids; by default all.
     #[arg(long = "row")]
     pub event_ids: Vec<String>,
 }
@@ -348,7 +348,7 @@ pub struct ExporterExplainArgs {
     /// The block's number.
     #[arg(long)]
     pub block: u64,
-    /// The chain; all by default.
+    /// The chain; by default all.
     #[arg(long)]
     pub chain: Option<String>,
     #[command(flatten)]
@@ -368,7 +368,7 @@ pub struct SqlArgs {
     /// Print JSON.
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// The form of the answer.
+    /// The output format.
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
 }
@@ -416,11 +416,11 @@ pub struct RestoreArgs {
     /// An empty folder; every file is compared with its digest on the way.
     #[arg(long, required_unless_present = "verify")]
     pub data_dir: Option<PathBuf>,
-    /// Prove everything again that was restored; without a folder, compare the backup's files with
+    /// Re-verify everything that was restored; without a folder, compare the backup's files with
     /// their digests.
     #[arg(long)]
     pub verify: bool,
-    /// Restore what can be restored; the node fetches the rest again.
+    /// Restore what can be restored; the node downloads the rest again.
     #[arg(long)]
     pub keep_going: bool,
     /// Print JSON.
@@ -437,7 +437,7 @@ pub struct RepairArgs {
     /// A backup of it, for the exporters' cursors if the ledger has to be made again.
     #[arg(long)]
     pub backup: Option<PathBuf>,
-    /// Only say what would be done.
+    /// Only print what would be done.
     #[arg(long)]
     pub dry_run: bool,
     /// Print JSON.

@@ -61,7 +61,7 @@ pub(super) async fn dry_run(
     let plan = Plan::of(source.pool(), source.wanted());
     let calls = if chain.traces { 3 } else { 2 };
     output::line(&format!(
-        "{count} blocks of chain {} are missing and final: {} requests",
+        "{count} final blocks of chain {} to download: {} requests",
         chain.name,
         calls * count
     ))?;

@@ -25,7 +25,7 @@ pub struct ExporterConfig {
     pub tables: Option<Vec<Table>>,
     /// Lanes; both by default.
     pub lanes: Option<Vec<Lane>>,
-    /// Where a sink begins that has nothing yet.
+    /// Where a new exporter starts.
     #[serde(default)]
     pub start: Begin,
     /// Only what can no longer be taken back: no block that a reorg took, and none twice.
@@ -45,7 +45,7 @@ pub struct ExporterConfig {
     pub settings: toml::Table,
 }
 
-/// Where a sink begins that has nothing yet.
+/// Where a new exporter starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "toml::Value")]
 pub enum Begin {

@@ -362,7 +362,7 @@ async fn a_backfill_takes_many_ranges_dates_and_a_configuration_and_says_before_
     let (code, text) = backfill_with(&path, &["0:20", "40:+5", "-30:-20", "--dry-run"]);
     assert_eq!(code, Some(0), "{text}");
     let shown = [
-        "35 blocks of chain devnet are missing and final: 70 requests",
+        "35 final blocks of chain devnet to download: 70 requests",
         "metered (3 keys): 40 compute units a block, 3000 compute units a day are 75 blocks",
         "1400 compute units for all",
         "the quotas allow it in 0.5 days",
