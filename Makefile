@@ -1,5 +1,5 @@
 # What a developer runs. CI runs `make check` by way of .ci/run.
-.PHONY: check fmt clippy test doc demo bench nightly kills test-servers
+.PHONY: check fmt clippy test doc demo bench nightly fuzz kills test-servers
 
 check: fmt clippy test doc
 
@@ -33,6 +33,11 @@ bench:
 nightly:
 	HEADWATER_SEEDS=10000 cargo test --release -p headwater-storage store::
 	HEADWATER_MUTANTS=10000000 cargo test --release --test headwater mutants:: -- --nocapture
+
+# The fuzz targets, an hour each unless MINUTES says otherwise; `cargo test` runs each for a second.
+# With cargo-bolero (`cargo bolero test NAME`) they are driven by coverage.
+fuzz:
+	BOLERO_RANDOM_TEST_TIME_MS=$$(( $${MINUTES:-60} * 60000 )) BOLERO_RANDOM_ITERATIONS=1000000000 cargo test --workspace --lib -- any_
 
 # kill -9 of the release binary, 200 times.
 kills:

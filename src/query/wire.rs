@@ -205,3 +205,24 @@ impl Frame {
             .unwrap_or_else(|error| QueryError::Failed { reason: error.to_string() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_are_a_frame_or_an_error() {
+        bolero::check!().with_type::<Vec<u8>>().for_each(|bytes| {
+            // A length is believed only as far as the bytes are there.
+            if bytes.get(3..5).is_none_or(|high| high != [0, 0]) {
+                return;
+            }
+            let Ok(frame) = Frame::read(&mut bytes.as_slice()) else { return };
+            let mut again = Vec::new();
+            frame.write(&mut again).unwrap();
+            assert_eq!(again, bytes[..again.len()]);
+            drop(frame.error());
+            drop(frame.read_json::<Question>(Kind::Question));
+        });
+    }
+}

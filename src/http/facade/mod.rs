@@ -14,3 +14,6 @@ mod socket;
 
 pub(super) use answer::post;
 pub(super) use socket::upgrade;
+
+#[cfg(test)]
+mod fuzz;

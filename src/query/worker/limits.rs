@@ -84,11 +84,11 @@ fn size_of(tokens: &[Token]) -> Size {
                 open += 1;
             }
             Token::RParen | Token::RBracket | Token::RBrace => {
-                let inside = rows.pop().unwrap_or(0);
-                open -= inside + 1;
-                if rows.is_empty() {
-                    rows.push(0);
-                    open = 0;
+                reset(&mut rows, &mut open);
+                // One that closes nothing is the parser's to refuse.
+                if rows.len() > 1 {
+                    rows.pop();
+                    open -= 1;
                 }
             }
             Token::Comma | Token::SemiColon => reset(&mut rows, &mut open),

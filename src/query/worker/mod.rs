@@ -19,4 +19,6 @@ mod words;
 pub use serve::run;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use super::session;
 /// How much a worker gives way to capture.
 const NICENESS: i32 = 10;
 /// Bytes of a thread's stack: plans are trees, and much is done with them by recursion.
-const STACK_BYTES: usize = 64 << 20;
+pub(super) const STACK_BYTES: usize = 64 << 20;
 /// Threads beside the main one.
 const THREADS_MAX: usize = 4;
 /// Bytes of address space, beside stacks and a statement's memory, that are for the allocator and

@@ -18,7 +18,7 @@ use crate::query::QueryError;
 const ETHER: u64 = 1_000_000_000_000_000_000;
 
 /// Four rows: 9, 10, 1 ether and 2^256-1 wei, from addresses of the bytes 1 to 4.
-fn table() -> RecordBatch {
+pub(super) fn table() -> RecordBatch {
     let values = [U256::from(9), U256::from(10), U256::from(ETHER), U256::MAX];
     let bytes = |value: U256| Some(value.to_be_bytes::<32>());
     let values =

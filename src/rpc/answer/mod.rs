@@ -14,4 +14,6 @@ pub(super) use error_object::ErrorObject;
 pub(super) use http::Http;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

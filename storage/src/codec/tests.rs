@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use alloy_primitives::Bytes;
+
 use super::*;
 use crate::testing;
 
@@ -122,4 +124,25 @@ fn every_recorded_block_survives_its_bytes() {
         count += 1;
     }
     assert!(count > 800, "{count} blocks");
+}
+
+#[test]
+fn any_bytes_are_a_block_or_an_error() {
+    let golden: [(u8, &[u8]); 3] = [
+        (1, include_bytes!("golden-v1.bin")),
+        (2, include_bytes!("golden-v2.bin")),
+        (3, include_bytes!("golden-v3.bin")),
+    ];
+    bolero::check!().with_type::<Vec<(u16, u8)>>().for_each(|changes| {
+        let raw: Vec<u8> = changes.iter().map(|(_, byte)| *byte).collect();
+        for (version, bytes) in golden {
+            drop(decode_block(version, &Bytes::from(raw.clone())));
+            let mut bytes = bytes.to_vec();
+            for (at, byte) in changes {
+                let at = usize::from(*at) % bytes.len();
+                bytes[at] = *byte;
+            }
+            drop(decode_block(version, &Bytes::from(bytes)));
+        }
+    });
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 
+use super::frame::FrameHead;
+use super::layout::Layout;
 use super::*;
 use crate::disk::{Disk, Mode, SimulatedDisk};
 use crate::model::{Block, BlockRef, ChainEvent, Lane, Lsn, Origin, Provider, Verified};
@@ -432,4 +434,22 @@ fn segments_of_every_version_are_read_and_the_last_is_written_alike() {
         assert_eq!(log.weight(Lsn(1)).unwrap(), weight, "version {version}");
         assert_eq!(log.head(Lsn(1)).unwrap().block, all[0].block_ref());
     }
+}
+
+#[test]
+fn any_bytes_are_the_head_of_a_frame_or_damage() {
+    bolero::check!().with_type::<(Vec<u8>, bool)>().for_each(|(bytes, is_sealed)| {
+        let mut bytes = bytes.clone();
+        bytes.resize(160, 7);
+        if *is_sealed {
+            // What lies behind the checksum is read too.
+            let checksum = crc32c::crc32c(&bytes[4..156]);
+            bytes[156..].copy_from_slice(&checksum.to_le_bytes());
+        }
+        for layout in [Layout::V1, Layout::V2] {
+            let Ok(Some(head)) = FrameHead::parse(layout, &bytes) else { continue };
+            assert!(head.frame_bytes() > 0);
+            let _damage = head.check(&bytes, &[]);
+        }
+    });
 }
