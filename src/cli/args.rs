@@ -147,7 +147,7 @@ pub struct RunArgs {
 #[command(group(clap::ArgGroup::new("whom").required(true).args(["config", "rpc"])))]
 pub struct BackfillArgs {
     /// FIRST:END, END excluded, as in cryo: 0:1000, 17M:17.1M, -1000: (the last 1000), 5M:+100,
-    /// 2026-11-01:2026-11-02 (UTC), or one block. Several ranges are downloaded one after the other.
+    /// 2026-11-01:2026-11-02 (UTC), or one block. Several are downloaded one after the other.
     #[arg(required = true)]
     pub ranges: Vec<Span>,
     /// A provider's URL.
@@ -208,7 +208,7 @@ pub struct CheckArgs {
 /// Which node to ask.
 #[derive(Debug, clap::Args)]
 pub struct WhichArgs {
-    /// A node's data folder: asked over HTTP while the node runs, read directly while it is stopped.
+    /// A node's data folder: asked over HTTP while the node runs, read directly otherwise.
     #[arg(long, conflicts_with = "url")]
     pub data_dir: Option<PathBuf>,
     /// A running node's address.

@@ -28,6 +28,8 @@ pub struct Engine {
     chains: Vec<(Arc<Chain>, Arc<TailCache>)>,
     config: QueryConfig,
     permits: Arc<Semaphore>,
+    /// `eth_getLogs` has places of its own: long statements do not keep it waiting.
+    permits_of_logs: Arc<Semaphore>,
     workers: Arc<Workers>,
 }
 
@@ -60,6 +62,7 @@ impl Engine {
             chains: chains.collect(),
             config,
             permits: Arc::new(Semaphore::new(config.concurrency.max(1))),
+            permits_of_logs: Arc::new(Semaphore::new(config.concurrency.max(1))),
             workers: Arc::new(Workers::new(scratch, config.memory_bytes)),
         }
     }
@@ -91,7 +94,11 @@ impl Engine {
     async fn begin(&self, sql: &str, form: Form, rows_max: usize) -> Result<Answer, QueryError> {
         let bound = Duration::from_secs(self.config.timeout_secs);
         let run = async {
-            let permit = self.permits.clone().acquire_owned().await;
+            let permits = match form {
+                Form::User(_) => &self.permits,
+                Form::Logs => &self.permits_of_logs,
+            };
+            let permit = permits.clone().acquire_owned().await;
             let permit = permit.map_err(|error| failed(&error))?;
             let sources = Arc::new(Sources::new(&self.chains));
             let order = Order {
