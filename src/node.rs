@@ -1,34 +1,33 @@
 //! The appliance: what a configuration becomes when it runs.
 
+mod backfills;
+mod chain;
+
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use headwater_exporters::{BuildError, Scope, Sink, batch_size_of};
 use headwater_storage::disk::RealDisk;
-use headwater_storage::ledger::ChainProofs;
-use headwater_storage::model::{BlockRange, ChainName, Lane};
-use headwater_storage::parquet::Grid;
-use headwater_storage::store::{
-    Appender, Chain, ChainOptions, Committer, DataDir, Kept, OpenError, StoreError,
-};
-use headwater_storage::wal;
+use headwater_storage::model::ChainName;
+use headwater_storage::store::{Chain, DataDir, Kept, OpenError, StoreError};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::capture::verify::is_newer;
-use crate::capture::{Backfill, ChainConfig, ChainStatus, Follower, Holes, Progress, Source};
+use crate::capture::ChainConfig;
 use crate::config::{Config, DiskConfig};
 use crate::exit::Exit;
 use crate::forward::{
     self, Export, ExportStatus, ExportView, ExporterConfig, Forwarder, PartRunner, Runner, Station,
 };
-use crate::keeper::{self, Forgetting, Healing, Space, SpaceView};
+use crate::keeper::{self, Forgetting, Space, SpaceView};
 use crate::query::{Engine, QueryConfig};
-use crate::rpc::{Keyring, Pool, PoolError};
+use crate::rpc::{Keyring, PoolError};
 use crate::secrets::Secrets;
 use crate::supervisor::{Shutdown, Supervisor};
 use crate::telemetry::metrics;
+
+pub use backfills::{BackfillOrder, BackfillState, BackfillView, Backfills, NoBackfill};
+pub use chain::{ChainNode, HistoryView};
 
 /// How the names of the tasks begin after whose failure the disk cannot be trusted.
 pub const LOG_TASK: &str = "log of";
@@ -79,24 +78,6 @@ impl NodeError {
     }
 }
 
-/// One chain of the appliance.
-pub struct ChainNode {
-    /// What was configured.
-    pub config: ChainConfig,
-    /// Its store.
-    pub chain: Arc<Chain>,
-    /// Where its blocks come from.
-    pub source: Source,
-    /// How its capture stands.
-    pub status: Arc<ChainStatus>,
-    /// How the fetching of history stands.
-    pub history: Arc<ChainStatus>,
-    /// What no provider has.
-    pub holes: Arc<Holes>,
-    /// Backfills that run; sealing waits for more while there are some.
-    backfills: Arc<AtomicUsize>,
-}
-
 /// The appliance.
 pub struct Node {
     /// The data folder, owned while this lives.
@@ -121,7 +102,9 @@ impl Node {
         let keyring = Keyring::new(Some(data_dir.ledger().clone()), config.secrets.clone());
         let mut chains = Vec::new();
         for chain in &config.chain {
-            chains.push(ChainNode::open(&data_dir, chain, &keyring)?);
+            let mut node = ChainNode::open(&data_dir, chain, &keyring)?;
+            node.go_on();
+            chains.push(node);
         }
         let ends =
             chains.iter().map(|node| (node.chain.name().clone(), node.chain.log().durable()));
@@ -331,152 +314,6 @@ impl Node {
                 () = shutdown.requested() => return Ok(()),
             }
         }
-    }
-}
-
-impl ChainNode {
-    fn open(
-        data_dir: &DataDir,
-        config: &ChainConfig,
-        keyring: &Keyring,
-    ) -> Result<ChainNode, NodeError> {
-        let options = ChainOptions {
-            grid: Grid { blocks: config.part_blocks.get() },
-            wal: wal::Options { segment_bytes: config.log_segment_bytes.get() },
-            ..ChainOptions::default()
-        };
-        let chain = Chain::open(data_dir, &config.name, config.chain_id, options)
-            .and_then(|chain| chain.sweep_parts().map(|()| chain))
-            .map_err(|source| NodeError::Store { chain: config.name.clone(), source })?;
-        let pool = Pool::new(&config.name, &config.provider, keyring)?;
-        let ledger = data_dir.ledger().clone();
-        let known = ledger.proofs(&config.name).map_err(|source| NodeError::Store {
-            chain: config.name.clone(),
-            source: source.into(),
-        })?;
-        let name = config.name.clone();
-        let keep = move |proofs: &ChainProofs| {
-            if let Err(error) = ledger.set_proofs(&name, proofs) {
-                tracing::warn!(chain = %name, %error, "what was found out of proofs is not kept");
-            }
-        };
-        let prover = config.prover().with_proofs(known).kept_by(keep);
-        Ok(ChainNode {
-            source: Source::new(pool, prover.into()).with_traces(config.traces),
-            config: config.clone(),
-            chain: Arc::new(chain),
-            status: Arc::default(),
-            history: Arc::default(),
-            holes: Arc::default(),
-            backfills: Arc::default(),
-        })
-    }
-
-    /// Spawns the committer, the index and the sealer; gives the way into the log.
-    pub fn keep(&self, supervisor: &mut Supervisor) -> Appender {
-        let name = self.chain.name();
-        let (appender, committer) = Committer::new(self.chain.clone());
-        supervisor.spawn_thread(format!("{LOG_TASK} {name}"), move || committer.run());
-        let watching = keeper::watch_log_file(self.chain.clone(), supervisor.shutdown());
-        supervisor.spawn(format!("{LOG_TASK} {name}: its file"), watching);
-        let indexing = keeper::index(self.chain.clone(), supervisor.shutdown());
-        supervisor.spawn(format!("index of {name}"), indexing);
-        let backfills = self.backfills.clone();
-        let sealing = keeper::seal(self.chain.clone(), backfills, supervisor.shutdown());
-        supervisor.spawn(format!("sealer of {name}"), sealing);
-        appender
-    }
-
-    /// Spawns the follower, and the healing of what lies below it.
-    fn capture(&self, appender: &Appender, supervisor: &mut Supervisor) {
-        let name = self.chain.name();
-        let subscription = self.source.pool().subscription();
-        let follower = Follower {
-            config: self.config.clone(),
-            source: self.source.clone(),
-            heads: subscription.heads(),
-            chain: self.chain.clone(),
-            appender: appender.clone(),
-            status: self.status.clone(),
-        };
-        supervisor.spawn(format!("heads of {name}"), subscription.run(supervisor.shutdown()));
-        supervisor.spawn(format!("capture of {name}"), follower.run(supervisor.shutdown()));
-        let healing = Healing {
-            first: self.config.start.number(),
-            window: self.config.window.get(),
-            window_bytes: self.config.window_bytes,
-            source: self.source.for_history(),
-            chain: self.chain.clone(),
-            appender: appender.clone(),
-            status: self.history.clone(),
-            holes: self.holes.clone(),
-            backfills: self.backfills.clone(),
-        };
-        let heal = keeper::heal(healing, supervisor.shutdown());
-        supervisor.spawn(format!("history of {name}"), heal);
-    }
-
-    /// A backfill of final ranges, with its progress. From here on sealing takes whole cells only;
-    /// who asked seals the rest.
-    pub fn backfill(
-        &self,
-        ranges: Vec<BlockRange>,
-        appender: Appender,
-    ) -> (Backfill, Arc<Progress>) {
-        self.backfills.fetch_add(1, Ordering::AcqRel);
-        let progress = Arc::new(Progress::default());
-        let backfill = Backfill {
-            ranges,
-            lane: Lane::Backfill,
-            window: self.config.window.get(),
-            window_bytes: self.config.window_bytes,
-            source: self.source.for_history(),
-            chain: self.chain.clone(),
-            appender,
-            status: self.history.clone(),
-            holes: self.holes.clone(),
-            progress: progress.clone(),
-        };
-        (backfill, progress)
-    }
-
-    /// What lies between the configured start and the head and is not captured (INV-11).
-    pub fn gaps(&self) -> Vec<BlockRange> {
-        self.chain.with_state(|state| state.gaps(self.config.start.number()))
-    }
-
-    fn set_gauges(&self) {
-        let name = self.chain.name();
-        let (head, finalized, parts) = self.chain.with_state(|state| {
-            let bytes: u64 = state.parts().iter().map(|part| part.file_bytes).sum();
-            (state.latest().map(|block| block.number), state.latest_final(), bytes)
-        });
-        metrics::set_chain(metrics::DURABLE_BLOCK, name, head.unwrap_or(0));
-        metrics::set_chain(metrics::FINALIZED_BLOCK, name, finalized.map_or(0, |b| b.number));
-        metrics::set_chain(metrics::DURABLE_LSN, name, self.chain.log().durable().0);
-        let indexed = self.chain.index().map_or(0, |index| index.indexed().0);
-        metrics::set_chain(metrics::INDEXED_LSN, name, indexed);
-        metrics::set_chain(metrics::SEALED_LSN, name, self.chain.sealed().borrow().0);
-        metrics::set_chain(metrics::WAL_BYTES, name, self.chain.log().file_bytes());
-        metrics::set_chain(metrics::PART_BYTES, name, parts);
-        let missing = self.gaps().iter().map(BlockRange::len).sum();
-        metrics::set_chain(metrics::GAP_BLOCKS, name, missing);
-        let unproved = self.source.prover().proofs().missing;
-        metrics::set_chain(metrics::PROOFS_MISSING, name, unproved.len() as u64);
-        let is_newer = unproved.iter().any(|missing| is_newer(&missing.what));
-        metrics::set_chain(metrics::NEWER_BLOCKS, name, u64::from(is_newer));
-        for endpoint in self.source.pool().status() {
-            let key = &endpoint.use_of_key;
-            metrics::set_key(metrics::KEY_USED, &endpoint.key, key.used);
-            if let Some(left) = key.left {
-                metrics::set_key(metrics::KEY_LEFT, &endpoint.key, left);
-                let now = crate::clock::unix_seconds();
-                let ends = key.ends_at.map_or(u64::MAX >> 12, |at| at.saturating_sub(now));
-                metrics::set_key(metrics::KEY_ENDS, &endpoint.key, ends);
-            }
-        }
-        let damages = self.chain.damages().unwrap_or_default();
-        metrics::set_chain(metrics::DAMAGED_PLACES, name, damages.len() as u64);
     }
 }
 

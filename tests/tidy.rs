@@ -90,9 +90,9 @@ mod rules {
         (
             "src",
             "forward",
-            "secrets supervisor telemetry exporters::build exporters::encode exporters::failpoint \
-          exporters::parts exporters::tables_of storage::ledger storage::model storage::parquet \
-          storage::store storage::tables storage::wal",
+            "clock secrets supervisor telemetry exporters::build exporters::encode \
+          exporters::failpoint exporters::parts exporters::tables_of storage::ledger \
+          storage::model storage::parquet storage::store storage::tables storage::wal",
         ),
         (
             "src",

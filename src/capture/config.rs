@@ -22,7 +22,7 @@ pub struct ChainConfig {
     pub name: ChainName,
     /// EIP-155 id; checked against every provider.
     pub chain_id: u64,
-    /// Where capture begins when the folder holds nothing of the chain yet.
+    /// Where capture begins; by default with what the folder holds of the chain, or at the head.
     #[serde(default)]
     pub start: Start,
     /// Finality by depth, for chains without the `finalized` tag.
@@ -150,8 +150,10 @@ impl ChainConfig {
 /// Where capture begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// At the head.
+    /// With the lowest block that is captured already, or at the head.
     #[default]
+    Onward,
+    /// At the head.
     Latest,
     /// At a block; what is final already is walked as history.
     Block(u64),
@@ -161,7 +163,7 @@ impl Start {
     /// The configured block.
     pub fn number(self) -> Option<u64> {
         match self {
-            Start::Latest => None,
+            Start::Onward | Start::Latest => None,
             Start::Block(number) => Some(number),
         }
     }

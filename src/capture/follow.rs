@@ -282,7 +282,7 @@ impl Follower {
     /// Where the live lane begins: above what is final, the rest is history.
     fn first_block(&self, latest: BlockRef, finalized: Option<u64>) -> u64 {
         let wanted = match self.config.start {
-            Start::Latest => latest.number,
+            Start::Onward | Start::Latest => latest.number,
             // A short history is fetched in order with the rest.
             Start::Block(number) => match finalized {
                 Some(last) if last > number + STEP_BLOCKS => last + 1,

@@ -1,5 +1,6 @@
 //! What to ask of a chain, whether it is right, and in which order it enters the log.
 
+mod asked;
 mod asking;
 mod assemble;
 mod backfill;
@@ -22,6 +23,7 @@ mod survey;
 mod traces;
 pub mod verify;
 
+pub use asked::Asked;
 pub use assemble::Piece;
 pub use backfill::{Backfill, Progress};
 pub use config::{ChainConfig, Start};

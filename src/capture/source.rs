@@ -214,7 +214,7 @@ impl Source {
                     let (provider, found) = (endpoint.name().to_owned(), found.to());
                     return Err(CaptureError::ChainId { provider, found, expected });
                 }
-                Ok(None) => {}
+                Ok(None) => last = Err(names_no_chain(endpoint).into()),
                 Err(error) => {
                     endpoint.failed(&error);
                     last = Err(error.into());
@@ -232,7 +232,7 @@ impl Source {
         expected: u64,
     ) -> Result<u64, CaptureError> {
         let found: Option<alloy_primitives::U64> = endpoint.single(&Call::chain_id()).await?;
-        let found = found.map_or(0, |id| id.to());
+        let found = found.ok_or_else(|| names_no_chain(endpoint))?.to();
         if found != expected {
             let provider = endpoint.name().to_owned();
             return Err(CaptureError::ChainId { provider, found, expected });
@@ -295,4 +295,10 @@ impl Source {
     pub async fn block(&self, number: u64) -> Result<Fetched, NotHad> {
         self.ask_for(&Wish { number, prover: self.prover.clone(), is_question: false }).await
     }
+}
+
+/// A `null` where a chain id belongs.
+fn names_no_chain(endpoint: &Endpoint) -> RpcError {
+    let reason = "answers `null` instead of a chain id: check its `url`";
+    endpoint.error("eth_chainId", Cause::Malformed, reason)
 }

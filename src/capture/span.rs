@@ -30,7 +30,8 @@ pub struct Span {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{text}` is no range of blocks: {reason}; write FIRST:END (END excluded), for example 0:1000, \
-     17M:17.1M, -1000: (the last 1000), 5M:+100, 2026-11-01:2026-11-02 (UTC), or one block"
+     17M:17.1M, -1000: (the last 1000), 5M:+100, 2026-11-01:2026-11-02 (UTC), \
+     2026-11-01T12:00:2026-11-01T18:00, or one block"
 )]
 pub struct SpanError {
     /// What was given.
@@ -49,9 +50,12 @@ impl std::str::FromStr for Span {
             edge.filter(|edge| !(is_first && matches!(edge, Edge::Plus(_))))
                 .ok_or_else(|| wrong(&format!("`{part}` is no block")))
         };
-        let Some((first, end)) = text.split_once(':') else {
+        let Some((first, end)) = halves(text) else {
             // One block.
             return match read(text, true)? {
+                Edge::Time(_) if text.contains('T') => {
+                    Err(wrong("a time of day needs an end, such as +100 or another time"))
+                }
                 first @ (Edge::Number(_) | Edge::FromEnd(_)) => {
                     Ok(Span { first, end: Edge::Plus(1) })
                 }
@@ -73,7 +77,18 @@ impl std::str::FromStr for Span {
     }
 }
 
-/// `17M`, `-1000`, `+100`, `2026-11-01`, `latest`, or nothing.
+/// Both sides of the colon that is none of a time of day.
+fn halves(text: &str) -> Option<(&str, &str)> {
+    if text.contains('T') && edge(text).is_some() {
+        return None;
+    }
+    let cut = |at: usize| Some((text.get(..at)?, text.get(at + 1..)?));
+    let mut cuts = text.match_indices(':').filter_map(|(at, _)| cut(at));
+    let is_good = |(first, end): &(&str, &str)| edge(first).is_some() && edge(end).is_some();
+    cuts.find(is_good).or_else(|| text.split_once(':'))
+}
+
+/// `17M`, `-1000`, `+100`, `2026-11-01`, `2026-11-01T12:00`, `latest`, or nothing.
 fn edge(text: &str) -> Option<Edge> {
     if matches!(text, "" | "latest") {
         return Some(Edge::Open);
@@ -84,12 +99,35 @@ fn edge(text: &str) -> Option<Edge> {
     if let Some(digits) = text.strip_prefix('+') {
         return number(digits).map(Edge::Plus);
     }
+    if let Some((date, time)) = text.split_once('T') {
+        let Some(Edge::Time(midnight)) = edge(date).filter(|_| date.len() == 10) else {
+            return None;
+        };
+        return time_of_day(time).map(|seconds| Edge::Time(midnight + seconds));
+    }
     if text.matches('-').count() == 2 {
         let days = parse_date(text).filter(|days| date_text(*days) == text)?;
         let days = u64::try_from(days).ok()?;
         return Some(Edge::Time(days * 86_400));
     }
     number(text).map(Edge::Number)
+}
+
+/// Seconds since midnight of `12:00`, `12:00:30` or `12:00Z`.
+fn time_of_day(text: &str) -> Option<u64> {
+    let mut seconds = 0;
+    let mut count = 0;
+    for (part, most) in text.strip_suffix('Z').unwrap_or(text).split(':').zip([24, 60, 60, 0]) {
+        let is_pair = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        let value: u64 = part.parse().ok().filter(|value| is_pair && *value < most)?;
+        seconds = seconds * 60 + value;
+        count += 1;
+    }
+    match count {
+        2 => Some(seconds * 60),
+        3 => Some(seconds),
+        _ => None,
+    }
 }
 
 /// Digits with `_` between them, and K, M or B behind.
@@ -108,6 +146,28 @@ fn number(text: &str) -> Option<u64> {
     }
     let value: f64 = digits.parse().ok()?;
     (value >= 0.0 && value.is_finite()).then_some((value * scale as f64).round() as u64)
+}
+
+impl std::fmt::Display for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Edge::Number(number) => write!(f, "{number}"),
+            Edge::FromEnd(below) => write!(f, "-{below}"),
+            Edge::Plus(above) => write!(f, "+{above}"),
+            Edge::Time(time) => {
+                let date = date_text(i32::try_from(time / 86_400).unwrap_or(i32::MAX));
+                let (hours, minutes) = (time % 86_400 / 3_600, time % 3_600 / 60);
+                write!(f, "{date}T{hours:02}:{minutes:02}:{:02}", time % 60)
+            }
+            Edge::Open => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.first, self.end)
+    }
 }
 
 impl Span {
@@ -160,8 +220,19 @@ mod tests {
         assert_eq!(range("15_000_000"), Some((15_000_000, 15_000_000)));
         assert_eq!(range("1970-01-02:1970-01-03"), Some((7_200, 14_399)));
         assert_eq!(range("1970-01-02"), Some((7_200, 14_399)));
+        assert_eq!(range("1970-01-02T12:00:1970-01-03T00:00:00Z"), Some((10_800, 14_399)));
+        assert_eq!(range("1970-01-02T12:00:30:+10"), Some((10_802, 10_811)));
+        assert_eq!(range("1970-01-02T12:00:"), Some((10_800, 19_999_999)));
+        assert_eq!(range("5:1970-01-02T12:00Z"), Some((5, 10_799)));
+        for text in ["5:7", "-1000:", "5:+100", "1970-01-02T12:00:1970-01-03T00:00:01", ":10"] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.to_string().parse::<Span>().unwrap(), span, "{text}");
+        }
         for wrong in [
             "",
+            "1970-01-02T12:00",
+            "1970-01-02T25:00:",
+            "1970-01-02T12:",
             "5:5",
             "7:5",
             "a:b",

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod exporters;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use crate::capture::Span;
 use crate::devnet::{Fork, TimeUnit};
 use crate::query::Format;
 use crate::telemetry::logging::LogFormat;
+
+pub(super) use exporters::{ExporterAction, ExporterCheckArgs, ExporterOrderArgs, ExportersArgs};
 
 /// Captures EVM chain data, verifies it, stores it, serves it and forwards it.
 #[derive(Debug, Parser)]
@@ -119,23 +123,25 @@ pub struct RunArgs {
     /// A provider's URL; the chain id and name are requested from it.
     #[arg(long)]
     pub rpc: Option<String>,
-    /// Its WebSocket URL, for announcements of new heads.
-    #[arg(long, requires = "rpc")]
+    /// Its WebSocket URL, for announcements of new heads. In a configuration: `ws_url`.
+    #[arg(long, requires = "rpc", conflicts_with = "config")]
     pub ws: Option<String>,
-    /// The data folder.
-    #[arg(long, default_value = "headwater-data")]
-    pub data_dir: PathBuf,
+    /// The data folder; by default `headwater-data`, or the one in the configuration.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
     /// The address that the API listens on.
     #[arg(long)]
     pub listen: Option<SocketAddr>,
-    /// The chain's name in paths and answers; by default a well-known name, or chain-<id>.
-    #[arg(long)]
+    /// The chain's name in paths and answers; by default a well-known name, or chain-<id>. A
+    /// configuration has `name`.
+    #[arg(long, conflicts_with = "config")]
     pub name: Option<String>,
-    /// Start at this block instead of at the head.
-    #[arg(long)]
+    /// Start at this block; by default at the first block that is captured already, or at the head.
+    /// In a configuration: `start`.
+    #[arg(long, conflicts_with = "config")]
     pub start: Option<u64>,
-    /// Also capture internal calls (traces).
-    #[arg(long, requires = "rpc")]
+    /// Also capture internal calls (traces). In a configuration: `traces`.
+    #[arg(long, conflicts_with = "config")]
     pub traces: bool,
     /// Allow other machines to reach the API.
     #[arg(long)]
@@ -144,35 +150,36 @@ pub struct RunArgs {
 
 /// `headwater backfill`.
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("whom").required(true).args(["config", "rpc"])))]
+#[command(group(clap::ArgGroup::new("whom").args(["config", "rpc"])))]
 pub struct BackfillArgs {
     /// FIRST:END, END excluded, as in cryo: 0:1000, 17M:17.1M, -1000: (the last 1000), 5M:+100,
     /// 2026-11-01:2026-11-02 (UTC), or one block. Several are downloaded one after the other.
     #[arg(required = true)]
     pub ranges: Vec<Span>,
     /// A provider's URL.
-    #[arg(long)]
+    #[arg(long, required_unless_present_any = ["config", "data_dir"])]
     pub rpc: Option<String>,
     /// A configuration file: its data folder, and the providers and keys of a chain.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Which chain of the configuration, if it has several.
-    #[arg(long, requires = "config")]
+    /// Which chain of the configuration or of the running node, if it has several.
+    #[arg(long, conflicts_with = "rpc")]
     pub chain: Option<String>,
-    /// The data folder; by default `headwater-data`, or the one in the configuration.
+    /// The data folder; by default `headwater-data`, or the one in the configuration. A node that
+    /// runs on it is asked to download, and no --rpc is needed.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
-    /// The chain's name.
-    #[arg(long, requires = "rpc")]
+    /// The chain's name; a configuration has `name`.
+    #[arg(long, requires = "rpc", conflicts_with = "config")]
     pub name: Option<String>,
     /// Blocks downloaded at the same time; by default 8, or the configuration's `window`.
     #[arg(long)]
     pub window: Option<std::num::NonZeroUsize>,
-    /// At most so many requests per second.
-    #[arg(long, requires = "rpc")]
+    /// At most so many requests per second. In a configuration: `limits` of each key.
+    #[arg(long, requires = "rpc", conflicts_with = "config")]
     pub per_second: Option<std::num::NonZeroU32>,
     /// Also capture internal calls (traces).
-    #[arg(long, requires = "rpc")]
+    #[arg(long)]
     pub traces: bool,
     /// Only print what it would cost: requests, quota units, days, bytes.
     #[arg(long)]
@@ -225,7 +232,7 @@ pub struct StatusArgs {
     #[arg(long)]
     pub json: bool,
     /// Print one word and exit with 0 if the node is ready: for health checks.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub quick: bool,
 }
 
@@ -239,130 +246,15 @@ pub struct ProvidersArgs {
     pub json: bool,
 }
 
-/// `headwater exporters`.
-#[derive(Debug, clap::Args)]
-pub struct ExportersArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub action: ExporterAction,
-}
-
-/// What to do with exporters.
-#[derive(Debug, Subcommand)]
-pub enum ExporterAction {
-    /// Show their state.
-    List(ProvidersArgs),
-    /// Connect to the sinks of a configuration and list what is missing there.
-    Check(ExporterCheckArgs),
-    /// Stop sending until resumed, also across restarts.
-    Pause(ExporterOrderArgs),
-    /// Resume after a pause.
-    Resume(ExporterOrderArgs),
-    /// Re-send events from a block on.
-    Rewind(ExporterRewindArgs),
-    /// List rows that a sink rejected and that were set aside.
-    Parked(ExporterParkedArgs),
-    /// Re-send rows that were set aside.
-    Replay(ExporterRowsArgs),
-    /// Discard rows that were set aside.
-    Drop(ExporterRowsArgs),
-    /// Show the exact records that a sink gets for a block.
-    Explain(ExporterExplainArgs),
-}
-
-/// `headwater exporters check`.
-#[derive(Debug, clap::Args)]
-pub struct ExporterCheckArgs {
-    /// The exporter; by default all.
-    pub name: Option<String>,
-    /// The configuration.
-    #[arg(long)]
-    pub config: PathBuf,
-    /// Create what is missing, where the exporter's credentials allow it.
-    #[arg(long)]
-    pub apply: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Whom to tell.
-#[derive(Debug, clap::Args)]
-pub struct ExporterOrderArgs {
-    /// The exporter.
-    pub name: String,
-    /// The chain; by default all.
-    #[arg(long)]
-    pub chain: Option<String>,
-    #[command(flatten)]
-    pub which: WhichArgs,
-    /// The node's admin token; by default the one in its data folder.
-    #[arg(long)]
-    pub token_file: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `headwater exporters rewind`.
-#[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("where").required(true).args(["to_block", "to_lsn"])))]
-pub struct ExporterRewindArgs {
-    #[command(flatten)]
-    pub order: ExporterOrderArgs,
-    /// The first block to re-send.
-    #[arg(long)]
-    pub to_block: Option<u64>,
-    /// The last log record that is not re-sent.
-    #[arg(long)]
-    pub to_lsn: Option<u64>,
-}
-
-/// `headwater exporters replay` and `drop`.
-#[derive(Debug, clap::Args)]
-pub struct ExporterRowsArgs {
-    #[command(flatten)]
-    pub order: ExporterOrderArgs,
-    /// The rows' event ids; by default all.
-    #[arg(long = "row")]
-    pub event_ids: Vec<String>,
-}
-
-/// `headwater exporters parked`.
-#[derive(Debug, clap::Args)]
-pub struct ExporterParkedArgs {
-    /// The exporter.
-    pub name: String,
-    #[command(flatten)]
-    pub which: WhichArgs,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `headwater exporters explain`.
-#[derive(Debug, clap::Args)]
-pub struct ExporterExplainArgs {
-    /// The exporter.
-    pub name: String,
-    /// The block's number.
-    #[arg(long)]
-    pub block: u64,
-    /// The chain; by default all.
-    #[arg(long)]
-    pub chain: Option<String>,
-    #[command(flatten)]
-    pub which: WhichArgs,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// `headwater sql`.
 #[derive(Debug, clap::Args)]
 pub struct SqlArgs {
-    /// The statement.
-    pub statement: String,
+    /// The statement; `-` reads it from standard input.
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub statement: Option<String>,
+    /// A file with the statement.
+    #[arg(short, long)]
+    pub file: Option<PathBuf>,
     #[command(flatten)]
     pub which: WhichArgs,
     /// Print JSON.

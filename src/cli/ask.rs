@@ -4,14 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use headwater_storage::disk::LockError;
-use headwater_storage::store::OpenError;
+use headwater_storage::store::{DataDir, OpenError};
 use serde::de::DeserializeOwned;
 
 use crate::http::ADDRESS_FILE;
 use crate::node::{Node, NodeError};
 use crate::secrets::AdminToken;
 
-use super::args::WhichArgs;
+use super::args::{SqlArgs, WhichArgs};
 use super::error::CommandError;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8646";
@@ -60,6 +60,24 @@ impl Which {
         }
     }
 
+    /// The running node that owns a folder, if there is one.
+    pub(super) fn owner_of(data_dir: &Path) -> Result<Option<Remote>, CommandError> {
+        if !data_dir.exists() {
+            return Ok(None);
+        }
+        match DataDir::open_to_read(data_dir) {
+            Err(in_use @ OpenError::Lock(LockError::InUse { .. })) => {
+                // Another command may have it, which listens nowhere.
+                let Ok(address) = std::fs::read_to_string(data_dir.join(ADDRESS_FILE)) else {
+                    return Err(NodeError::from(in_use).into());
+                };
+                Remote::new(&format!("http://{}", address.trim())).map(Some)
+            }
+            // Whoever opens it next says what is wrong.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
     /// The running node alone: a health check must not take a folder that a node is about to own.
     pub(super) fn running(args: &WhichArgs) -> Result<Option<Remote>, CommandError> {
         let Some(data_dir) = &args.data_dir else {
@@ -74,7 +92,9 @@ impl Which {
 
 impl Remote {
     fn new(url: &str) -> Result<Remote, CommandError> {
-        let url = url.trim_end_matches('/').to_owned();
+        // `127.0.0.1:8646`, as it is printed in many places.
+        let scheme = if url.contains("://") { "" } else { "http://" };
+        let url = format!("{scheme}{}", url.trim_end_matches('/'));
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
         match client {
             Ok(client) => Ok(Remote { url, client }),
@@ -150,4 +170,19 @@ fn message_of(body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let message = value.pointer("/error/message").and_then(|text| text.as_str());
     message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+}
+
+/// A statement as it was given: as a word, in a file, or on standard input.
+pub(super) fn statement(args: &SqlArgs) -> Result<String, CommandError> {
+    let read = |path: &Path, text: std::io::Result<String>| {
+        text.map_err(|source| CommandError::Read { path: path.to_owned(), source })
+    };
+    match (&args.file, &args.statement) {
+        (Some(path), _) => read(path, std::fs::read_to_string(path)),
+        (None, Some(text)) if text == "-" => {
+            let text = std::io::read_to_string(std::io::stdin());
+            read(Path::new("standard input"), text)
+        }
+        (None, text) => Ok(text.clone().unwrap_or_default()),
+    }
 }

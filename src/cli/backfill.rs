@@ -1,6 +1,5 @@
 //! `headwater backfill`.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,33 +11,47 @@ use headwater_storage::store::ChainState;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
-use crate::capture::{Progress, Source, Span};
+use crate::capture::{Asked, Progress};
 use crate::clock;
 use crate::config::{Config, ConfigError, DiskConfig, HttpConfig};
 use crate::exit::Exit;
 use crate::node::{ChainNode, Node, NodeError};
 use crate::query::QueryConfig;
-use crate::rpc::{Limits, Pool, RpcError};
+use crate::rpc::{Limits, Pool};
 use crate::supervisor::{Supervisor, on_cpu, signalled};
 
 use super::args::BackfillArgs;
 use super::error::CommandError;
-use super::{costs, output, start};
+use super::{costs, ordered, output, start};
 
-const TRIES: u32 = 10;
 const REFRESH: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(args: BackfillArgs) -> Result<Exit, CommandError> {
+    if let (None, None, Some(folder)) = (&args.rpc, &args.config, &args.data_dir) {
+        return match ordered::node_of(folder)? {
+            Some(remote) if !args.dry_run => {
+                ordered::order(&remote, folder, args.chain.clone(), &args).await
+            }
+            Some(_) | None => Err(CommandError::NoProvider { path: folder.clone() }),
+        };
+    }
     let config = configuration(&args).await?;
     let Some(chain) = config.chain.first() else { return Ok(Exit::Failure) };
     if args.dry_run {
         return costs::dry_run(&config, chain, &args.ranges).await;
     }
+    if let Some(remote) = ordered::node_of(&config.data_dir)? {
+        let name = match args.config {
+            Some(_) => chain.name.to_string(),
+            None => ordered::name_of(&remote, chain.chain_id).await?,
+        };
+        return ordered::order(&remote, &config.data_dir, Some(name), &args).await;
+    }
     let node = Node::open(&config)?;
     let Some(chain) = node.chains.first() else { return Ok(Exit::Failure) };
-    chain.source.check_chain_id(chain.config.chain_id).await.map_err(CommandError::Chain)?;
-    let asked = resolve(&chain.source, chain.config.confirmations, &args.ranges).await?;
+    start::confirm_chain(&chain.source, chain.config.chain_id).await?;
+    let asked = start::resolve(&chain.source, chain.config.confirmations, &args.ranges).await?;
     let mut supervisor = Supervisor::default();
     let appender = chain.keep(&mut supervisor);
     node.forget(&config, &mut supervisor);
@@ -106,13 +119,13 @@ async fn configuration(args: &BackfillArgs) -> Result<Config, CommandError> {
 /// A configuration of one provider.
 async fn plain(args: &BackfillArgs) -> Result<Config, CommandError> {
     let url = args.rpc.clone().unwrap_or_default();
-    let chain_id = start::ask_chain_id(&url, Some(TRIES), &watch::Sender::default()).await?;
+    let chain_id = start::ask_chain_id(&url, Some(start::TRIES), &watch::Sender::default()).await?;
     let mut chain = start::plain_chain(&url, chain_id, args.name.as_deref())?;
     for provider in &mut chain.provider {
         provider.limits = Limits { per_second: args.per_second, ..Limits::default() };
     }
     Ok(Config {
-        data_dir: PathBuf::from("headwater-data"),
+        data_dir: PathBuf::from(start::DATA_DIR),
         http: HttpConfig::default(),
         query: QueryConfig::default(),
         disk: DiskConfig::default(),
@@ -122,44 +135,6 @@ async fn plain(args: &BackfillArgs) -> Result<Config, CommandError> {
         secrets: crate::secrets::Secrets::default(),
         has_secrets: false,
     })
-}
-
-/// What was asked for, and what of it can no longer change.
-pub(super) struct Asked {
-    /// All of it.
-    pub(super) ranges: Vec<BlockRange>,
-    /// What is final.
-    pub(super) final_ranges: Vec<BlockRange>,
-    /// The last final block.
-    pub(super) last_final: Option<u64>,
-    /// The head.
-    pub(super) head: u64,
-}
-
-/// Numbers for what was asked for: offsets are from the head, dates are looked up.
-pub(super) async fn resolve(
-    source: &Source,
-    confirmations: Option<u64>,
-    spans: &[Span],
-) -> Result<Asked, CommandError> {
-    let failed = |source: RpcError| {
-        let (url, what) = (source.provider.clone(), "its head and the blocks of a time");
-        CommandError::Provider { url, what, source }
-    };
-    let head = source.latest().await.map_err(failed)?.number;
-    let last_final = source.finalized(head, confirmations, &|_| None).await.map_err(failed)?;
-    let end = head + 1;
-    let mut times = BTreeMap::new();
-    for time in spans.iter().flat_map(|span| span.times()) {
-        times.insert(time, source.block_at(time, end).await.map_err(failed)?);
-    }
-    let at = |time: u64| times.get(&time).copied();
-    let ranges: Vec<BlockRange> = spans.iter().filter_map(|span| span.resolve(end, at)).collect();
-    let to_final = |range: &BlockRange| {
-        last_final.and_then(|last| BlockRange::new(range.first, range.last.min(last)))
-    };
-    let final_ranges = ranges.iter().filter_map(to_final).collect();
-    Ok(Asked { ranges, final_ranges, last_final, head })
 }
 
 /// Seals what is left, so that every reader finds it in parts.
@@ -185,11 +160,11 @@ fn report(chain: &ChainNode, asked: &Asked, is_signalled: bool) -> Result<Exit, 
     let bytes: u64 = chain.chain.with_state(|s| s.parts().iter().map(|p| p.file_bytes).sum());
     let ranges: Vec<String> = asked.ranges.iter().map(ToString::to_string).collect();
     output::line(&format!(
-        "{have} of {all} blocks of {} are captured; {} requests; parts {bytes} bytes, \
-         log {} bytes",
+        "{have} of {all} blocks of {} are captured; {} requests; parts {}, log {}",
         ranges.join(", "),
         chain.source.pool().requests(),
-        chain.chain.log().file_bytes(),
+        output::size(bytes as f64),
+        output::size(chain.chain.log().file_bytes() as f64),
     ))?;
     let holes = chain.holes.list();
     for hole in &holes {
@@ -199,7 +174,11 @@ fn report(chain: &ChainNode, asked: &Asked, is_signalled: bool) -> Result<Exit, 
         return Ok(Exit::Success);
     }
     if is_signalled {
-        output::line("interrupted: the same command goes on from here")?;
+        let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        output::line(&format!(
+            "interrupted: {} are still missing; the same command goes on with them",
+            missing.join(", ")
+        ))?;
         return Ok(Exit::Incomplete);
     }
     let young = missing.iter().find(|range| asked.last_final.is_none_or(|last| range.last > last));
@@ -225,7 +204,7 @@ async fn show(
     if is_terminal {
         bar.set_draw_target(ProgressDrawTarget::stderr());
     }
-    let template = "{bar:30} {pos}/{len} blocks, {per_sec}, ETA {eta}{msg}";
+    let template = "{bar:30} {pos}/{len} blocks, ETA {eta}{msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
@@ -236,16 +215,17 @@ async fn show(
         let done = progress.done.load(Ordering::Relaxed);
         bar.set_length(total);
         bar.set_position(done);
-        bar.set_message(format!(", {} requests", pool.requests()));
+        let rate = output::rate(done, started.elapsed().as_secs_f64());
+        bar.set_message(format!(", {rate}, {} requests", pool.requests()));
         let is_due = last_line.elapsed() >= LINE_EVERY || shutdown.is_requested();
         if !is_terminal && is_due && total > 0 {
             last_line = clock::now();
             let seconds = started.elapsed().as_secs_f64();
-            let rate = done as f64 / seconds.max(0.001);
-            let eta = (total.saturating_sub(done)) as f64 / rate.max(0.001);
-            let requests = pool.requests();
+            let rate = output::rate(done, seconds);
+            let left = total.saturating_sub(done) as f64 * seconds / (done as f64);
+            let (requests, left) = (pool.requests(), output::time(left));
             output::line(&format!(
-                "{done}/{total} blocks, {rate:.1} blocks/s, {requests} requests, ETA {eta:.0} s"
+                "{done}/{total} blocks, {rate}, {requests} requests, ETA {left}"
             ))?;
         }
         if shutdown.is_requested() {

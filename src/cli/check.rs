@@ -14,6 +14,7 @@ use crate::rpc::{DEBUG_TRACE_BLOCK, Keyring, Plan, Pool, TRACE_BLOCK, Wanted};
 
 use super::args::CheckArgs;
 use super::error::CommandError;
+use super::preview::{self, Folder};
 use super::scorecard::Report;
 use super::{costs, output, start};
 
@@ -22,6 +23,9 @@ use super::{costs, output, start};
 struct ChainReport {
     chain: String,
     head: Option<u64>,
+    /// Why the data folder cannot take this chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder_problem: Option<String>,
     keys: Vec<KeyReport>,
     /// Proofs that do not come out on this chain under the rules that this version knows.
     missing_proofs: Vec<MissingProof>,
@@ -30,6 +34,14 @@ struct ChainReport {
     /// Of `--deep`.
     #[serde(skip_serializing_if = "Option::is_none")]
     scorecard: Option<Report>,
+}
+
+/// What was found of an exporter's settings.
+#[derive(Serialize)]
+struct ExporterReport {
+    exporter: String,
+    kind: String,
+    problem: Option<String>,
 }
 
 /// What was found of a key.
@@ -54,8 +66,10 @@ pub(super) async fn run(args: CheckArgs) -> Result<Exit, CommandError> {
     let seed = args.seed.unwrap_or_else(|| clock::unix_micros() % 1_000_000);
     let sample = args.deep.then_some(Sample { blocks: args.blocks.into(), seed });
     let mut is_good = true;
-    for chain in &config.chain {
+    for (chain, folder_problem) in config.chain.iter().zip(folder_problems(&config)) {
         let (mut report, subjects) = check_chain(chain, &keyring).await?;
+        report.folder_problem = folder_problem;
+        is_good &= report.folder_problem.is_none();
         is_good &= report.keys.iter().all(|key| key.problem.is_none());
         if let Some(sample) = sample {
             let scorecard = Report::of(examine(chain, subjects, sample).await, chain);
@@ -69,7 +83,25 @@ pub(super) async fn run(args: CheckArgs) -> Result<Exit, CommandError> {
         };
         output::line(&shown)?;
     }
+    for exporter in &config.exporter {
+        let problem = preview::exporter_problem(&config, exporter).await;
+        is_good &= problem.is_none();
+        let (exporter, kind) = (exporter.name.clone(), exporter.kind.clone());
+        let report = ExporterReport { exporter, kind, problem };
+        let shown = if args.json {
+            serde_json::to_string(&report).unwrap_or_default()
+        } else {
+            exporter_text(&report)
+        };
+        output::line(&shown)?;
+    }
     Ok(if is_good { Exit::Success } else { Exit::NotReady })
+}
+
+/// Why the data folder cannot take a chain, for each; the folder is let go of at once.
+fn folder_problems(config: &Config) -> Vec<Option<String>> {
+    let folder = Folder::of(config);
+    config.chain.iter().map(|chain| folder.problem(chain)).collect()
 }
 
 async fn check_chain(
@@ -124,14 +156,34 @@ async fn check_chain(
         source.wanted().iter().copied().chain([Wanted::Announcement]).collect();
     let (chain, plan) = (chain.name.to_string(), Plan::of(source.pool(), &following));
     let missing_proofs = source.prover().proofs().missing;
-    let report =
-        ChainReport { chain, head, keys, missing_proofs, blocks_per_day, plan, scorecard: None };
+    let report = ChainReport {
+        chain,
+        head,
+        folder_problem: None,
+        keys,
+        missing_proofs,
+        blocks_per_day,
+        plan,
+        scorecard: None,
+    };
     Ok((report, subjects))
+}
+
+fn exporter_text(report: &ExporterReport) -> String {
+    let ExporterReport { exporter, kind, problem } = report;
+    match problem {
+        Some(problem) => problem.clone(),
+        None => format!(
+            "exporter {exporter} ({kind}): its settings can be used; `headwater exporters check` \
+             connects to it"
+        ),
+    }
 }
 
 fn text(report: &ChainReport) -> String {
     let head = report.head.map_or("unknown".to_owned(), |head| head.to_string());
     let mut lines = vec![format!("chain {}: head {head}", report.chain)];
+    lines.extend(report.folder_problem.iter().map(|problem| format!("  {problem}")));
     for key in &report.keys {
         if let Some(problem) = &key.problem {
             lines.push(format!("  {}: {problem}", key.name));

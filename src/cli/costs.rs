@@ -4,15 +4,15 @@ use headwater_storage::codec;
 use headwater_storage::model::BlockRange;
 use headwater_storage::store::ChainState;
 
-use crate::capture::{ChainConfig, Source, Span};
+use crate::capture::{Asked, ChainConfig, Edge, Source, Span};
 use crate::config::Config;
 use crate::exit::{Exit, chain_text};
 use crate::node::{Node, NodeError};
 use crate::rpc::{Keyring, Plan, Pool};
 
-use super::backfill::{Asked, resolve};
 use super::error::CommandError;
 use super::output;
+use super::start::{confirm_chain, resolve};
 
 /// Blocks whose size is looked at.
 const SAMPLES: u64 = 3;
@@ -38,11 +38,15 @@ pub(super) async fn dry_run(
         output::line(&format!("what is there already is not counted: {}", chain_text(error)))?;
     }
     let stopped = stopped.ok();
+    if let Some(node) = &stopped {
+        let checked = node.data_dir.check_chain(&chain.name, chain.chain_id);
+        checked.map_err(|source| NodeError::Store { chain: chain.name.clone(), source })?;
+    }
     let ledger = stopped.as_ref().map(|node| node.data_dir.ledger().clone());
     let keyring = Keyring::new(ledger, config.secrets.clone());
     let pool = Pool::new(&chain.name, &chain.provider, &keyring).map_err(NodeError::from)?;
     let source = Source::new(pool, chain.prover().into()).with_traces(chain.traces);
-    source.check_chain_id(chain.chain_id).await.map_err(CommandError::Chain)?;
+    confirm_chain(&source, chain.chain_id).await?;
     let asked = resolve(&source, chain.confirmations, spans).await?;
     let node = stopped.as_ref().and_then(|node| node.chain(chain.name.as_str()));
     let captured = node.map(|node| node.chain.with_state(ChainState::captured));
@@ -75,17 +79,18 @@ pub(super) async fn dry_run(
         let all = bytes * count as f64;
         output::line(&format!(
             "  about {} on disk ({:.1} kB a block in parts and index, from {SAMPLES} of them), and \
-             the log's newest {} bytes",
-            size(all),
+             the log's newest {}",
+            output::size(all),
             bytes / 1e3,
-            chain.log_keep_bytes,
+            output::size(chain.log_keep_bytes as f64),
         ))?;
     }
-    Ok(if is_all_final(&asked) { Exit::Success } else { Exit::Incomplete })
+    Ok(if is_all_final(&asked, spans) { Exit::Success } else { Exit::Incomplete })
 }
 
-fn is_all_final(asked: &Asked) -> bool {
-    asked.ranges == asked.final_ranges
+/// Whether what was asked for is final; who gave no end wants what there is.
+fn is_all_final(asked: &Asked, spans: &[Span]) -> bool {
+    asked.ranges == asked.final_ranges || spans.iter().all(|span| span.end == Edge::Open)
 }
 
 /// Blocks that the head takes a day.
@@ -160,16 +165,4 @@ async fn bytes_per_block(source: &Source, missing: &[BlockRange]) -> Option<f64>
         bytes.push(binary.len() as f64);
     }
     Some(KEPT * bytes.iter().sum::<f64>() / bytes.len().max(1) as f64)
-}
-
-/// `1.2 GB`.
-fn size(bytes: f64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = bytes;
-    let mut at = 0;
-    while value >= 1_000.0 && at + 1 < units.len() {
-        value /= 1_000.0;
-        at += 1;
-    }
-    format!("{value:.1} {}", units.get(at).copied().unwrap_or_default())
 }

@@ -20,6 +20,7 @@ pub(super) async fn run(args: DevnetArgs) -> Result<Exit, CommandError> {
         fork: args.fork,
         fork_block: args.fork_block,
         transactions: args.transactions,
+        blocks: args.blocks,
         finality: args.finality,
         reorg_every: args.reorg_every,
         reorg_depth: args.reorg_depth,

@@ -80,6 +80,15 @@ pub enum CommandError {
         /// The name.
         name: String,
     },
+    /// Nobody said where blocks come from.
+    #[error(
+        "no node runs on {}: say where blocks come from, with --rpc URL or --config FILE",
+        path.display()
+    )]
+    NoProvider {
+        /// The data folder.
+        path: PathBuf,
+    },
     /// Only a running node has what it takes.
     #[error("a stopped node cannot {what}: start it with its configuration")]
     Stopped {
@@ -111,6 +120,15 @@ pub enum CommandError {
         /// Whether it was about a statement.
         is_query: bool,
     },
+    /// A file of a statement.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// Writing to standard output, or the signal handler.
     #[error("cannot write the output")]
     Io(#[from] std::io::Error),
@@ -132,6 +150,8 @@ impl CommandError {
             | CommandError::Stopped { .. }
             | CommandError::NotThere { .. }
             | CommandError::Token
+            | CommandError::NoProvider { .. }
+            | CommandError::Read { .. }
             | CommandError::Backup(
                 BackupError::Relative { .. }
                 | BackupError::Inside { .. }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use headwater_exporters::Scope;
 use headwater_storage::ledger::Cursor;
 use headwater_storage::model::{ChainName, Lsn};
 use serde_json::{Value, json};
@@ -16,7 +15,7 @@ use crate::secrets::{AdminToken, TOKEN_FILE};
 use super::args::{ExporterAction, ExporterCheckArgs, ExporterOrderArgs, ExportersArgs, WhichArgs};
 use super::ask::{Remote, Which};
 use super::error::CommandError;
-use super::output;
+use super::{output, preview};
 
 pub(super) async fn run(args: ExportersArgs) -> Result<Exit, CommandError> {
     match args.action {
@@ -211,11 +210,7 @@ async fn check_one(
     exporter: &ExporterConfig,
     is_applied: bool,
 ) -> Result<Value, NodeError> {
-    let chains = || config.chain.iter().filter(|chain| exporter.takes(&chain.name));
-    let scope = Scope {
-        chains: chains().map(|chain| chain.name.clone()).collect(),
-        tables: exporter.tables(chains().any(|chain| chain.traces)),
-    };
+    let scope = preview::scope(config, exporter);
     let (name, kind) = (&exporter.name, &exporter.kind);
     let sink = exporter.sink(exporter.settings.clone(), &scope, &config.secrets)?;
     let answer = match sink.missing().await {
@@ -273,6 +268,9 @@ fn list_text(document: &Value) -> String {
             number("lag"),
             number("parked"),
         );
+        if let Some(waits) = view.get("waits").and_then(Value::as_str) {
+            let _infallible = write!(out, "\n  {waits}");
+        }
         if let Some(reason) = view.get("reason").and_then(Value::as_str) {
             let _infallible = write!(out, "\n  {reason}");
         }

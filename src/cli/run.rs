@@ -14,11 +14,14 @@ use crate::supervisor::{Supervisor, signalled};
 
 use super::args::RunArgs;
 use super::error::CommandError;
-use super::start::{ask_chain_id, fetch_keys, listen, plain_chain, serve};
+use super::start::{DATA_DIR, ask_chain_id, fetch_keys, listen, plain_chain, serve};
 
 pub(super) async fn run(args: RunArgs) -> Result<Exit, CommandError> {
     let (config, node, server) = if let Some(path) = &args.config {
         let mut config = Config::load(path, std::env::vars())?;
+        if let Some(folder) = &args.data_dir {
+            config.data_dir.clone_from(folder);
+        }
         config.http.listen = args.listen.unwrap_or(config.http.listen);
         config.http.allow_remote |= args.allow_remote;
         let server = listen(&config.http).await?;
@@ -75,7 +78,8 @@ async fn from_flags(
     http: HttpConfig,
     server: &Server,
 ) -> Result<Option<Config>, CommandError> {
-    let data_dir = DataDir::open(&args.data_dir).map_err(NodeError::from)?;
+    let folder = args.data_dir.clone().unwrap_or_else(|| DATA_DIR.into());
+    let data_dir = DataDir::open(&folder).map_err(NodeError::from)?;
     let _announced = server.announce(data_dir.path())?;
     let url = args.rpc.clone().unwrap_or_default();
     let supervisor = Supervisor::default();
@@ -100,7 +104,7 @@ async fn from_flags(
         chain.start = Start::Block(first);
     }
     Ok(Some(Config {
-        data_dir: args.data_dir.clone(),
+        data_dir: folder,
         http,
         query: QueryConfig::default(),
         disk: DiskConfig::default(),

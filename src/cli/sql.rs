@@ -7,7 +7,7 @@ use crate::query::{Format, run_worker};
 use crate::supervisor::on_cpu;
 
 use super::args::SqlArgs;
-use super::ask::Which;
+use super::ask::{Which, statement};
 use super::error::CommandError;
 use super::output;
 
@@ -23,14 +23,15 @@ pub struct WorkerArgs {
 
 pub(super) async fn run(args: SqlArgs) -> Result<Exit, CommandError> {
     let format = if args.json { Format::Json } else { args.format };
+    let statement = statement(&args)?;
     match Which::find_to_read(&args.which)? {
         Which::Running(remote) => {
             let name = clap::ValueEnum::to_possible_value(&format);
             let name = name.as_ref().map_or("json", |value| value.get_name());
-            output::write(&remote.sql(&args.statement, name).await?)?;
+            output::write(&remote.sql(&statement, name).await?)?;
         }
         Which::Stopped(node) => {
-            let mut answer = node.engine.run(&args.statement, format).await?;
+            let mut answer = node.engine.run(&statement, format).await?;
             while let Some(piece) = answer.next().await? {
                 output::write(&piece)?;
             }

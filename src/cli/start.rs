@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
 use crate::capture::verify::{Depth, Prover};
-use crate::capture::{ChainConfig, Source};
+use crate::capture::{Asked, CaptureError, ChainConfig, Source, Span};
 use crate::config::{Config, HttpConfig};
 use crate::http::{HttpError, Server};
 use crate::node::{Node, NodeError};
@@ -20,6 +20,10 @@ use crate::telemetry::metrics;
 
 use super::error::CommandError;
 
+/// Where everything is kept by default.
+pub(super) const DATA_DIR: &str = "headwater-data";
+/// How often a provider that is away is asked by a command that ends.
+pub(super) const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Opens the port and the folder, so that what is wrong with them is told at once.
@@ -106,6 +110,68 @@ pub(super) async fn ask_chain_id(
             tracing::warn!(%error, "the provider does not answer yet: asking again");
         }
         problem.send_replace(format!("the provider does not answer yet: {error}"));
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Asks whether the providers serve a chain, as patiently as `run`: nothing is stored before. Who
+/// throttles is asked until it answers, who is away so many times.
+pub(super) async fn confirm_chain(source: &Source, chain_id: u64) -> Result<(), CommandError> {
+    let mut failures = 0;
+    loop {
+        let error = match source.check_chain_id(chain_id).await {
+            Ok(()) => return Ok(()),
+            Err(CaptureError::Rpc(error)) => error,
+            Err(error) => return Err(CommandError::Chain(error)),
+        };
+        failures += 1;
+        let is_hopeless = match error.cause {
+            Cause::Throttled { .. } | Cause::Resting => false,
+            Cause::Unavailable => failures >= TRIES,
+            // Each of these stays as it is.
+            Cause::QuotaSpent { .. }
+            | Cause::Refused
+            | Cause::MethodMissing
+            | Cause::InvalidParams
+            | Cause::BatchRefused
+            | Cause::RangeTooWide { .. }
+            | Cause::TooBig
+            | Cause::BlockMissing
+            | Cause::Pruned
+            | Cause::Moved
+            | Cause::Malformed
+            | Cause::Wrong
+            | Cause::Other => true,
+        };
+        if is_hopeless {
+            let (url, what) = (error.provider.clone(), "its chain id");
+            return Err(CommandError::Provider { url, what, source: error });
+        }
+        if failures == 1 {
+            tracing::warn!(%error, "the provider does not answer yet: asking again");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Numbers for what was asked for, as patiently.
+pub(super) async fn resolve(
+    source: &Source,
+    confirmations: Option<u64>,
+    spans: &[Span],
+) -> Result<Asked, CommandError> {
+    let mut failures = 0;
+    loop {
+        let error = match Asked::of(source, confirmations, spans).await {
+            Ok(asked) => return Ok(asked),
+            Err(error) => error,
+        };
+        failures += 1;
+        let is_short = matches!(error.cause, Cause::Throttled { .. } | Cause::Resting);
+        if !is_short || failures >= TRIES {
+            let (url, what) = (error.provider.clone(), "its head and the blocks of a time");
+            return Err(CommandError::Provider { url, what, source: error });
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -55,6 +55,16 @@ fn number(value: &Value, path: &str) -> String {
     value.pointer(path).filter(|found| !found.is_null()).map_or("-".to_owned(), Value::to_string)
 }
 
+fn size(value: &Value, path: &str) -> String {
+    let bytes = value.pointer(path).and_then(Value::as_f64);
+    bytes.map_or("-".to_owned(), output::size)
+}
+
+fn time(value: &Value, path: &str) -> String {
+    let seconds = value.pointer(path).and_then(Value::as_f64);
+    seconds.map_or("-".to_owned(), output::time)
+}
+
 fn word<'a>(value: &'a Value, path: &str) -> &'a str {
     value.pointer(path).and_then(Value::as_str).unwrap_or("-")
 }
@@ -106,6 +116,29 @@ fn missing_proofs(chain: &Value) -> String {
     out
 }
 
+/// What of history is being filled, or why not, and the backfills that were ordered.
+fn history(chain: &Value) -> String {
+    let mut out = format!("  history    {}\n", word(chain, "/history/what"));
+    if let Some(waits) = chain.pointer("/history_problem").and_then(Value::as_str) {
+        let _infallible = writeln!(out, "             waits: {waits}");
+    }
+    for order in list(chain, "/backfills") {
+        let _infallible = writeln!(
+            out,
+            "  backfill   {}: {}, {}/{} blocks of {}",
+            number(order, "/id"),
+            word(order, "/state"),
+            number(order, "/done_blocks"),
+            number(order, "/total_blocks"),
+            ranges(order, "/ranges"),
+        );
+        if let Some(waits) = order.pointer("/problem").and_then(Value::as_str) {
+            let _infallible = writeln!(out, "             waits: {waits}");
+        }
+    }
+    out
+}
+
 /// What is true of the whole node.
 fn node_text(document: &Value, is_running: bool) -> String {
     let mut out = String::new();
@@ -128,11 +161,11 @@ fn node_text(document: &Value, is_running: bool) -> String {
     if is_running {
         let _infallible = writeln!(
             out,
-            "disk {}: {} bytes free, {} bytes used, full in {} s",
+            "disk {}: {} free, {} used, full in {}",
             word(document, "/disk/step"),
-            number(document, "/disk/free_bytes"),
-            number(document, "/disk/used_bytes"),
-            number(document, "/disk/seconds_until_full"),
+            size(document, "/disk/free_bytes"),
+            size(document, "/disk/used_bytes"),
+            time(document, "/disk/seconds_until_full"),
         );
     }
     out
@@ -146,7 +179,7 @@ fn text(document: &Value, is_running: bool) -> String {
             out,
             "\nchain {} (id {})\n  head       {} (provider says {})\n  finalized  {}\n  captured   \
              {} blocks: {}\n  sealed     {} blocks\n  gaps       {}\n  records    durable {}, \
-             indexed {}, sealed {}\n  lookups    {}\n  disk       log {} bytes, parts {} bytes",
+             indexed {}, sealed {}\n  lookups    {}\n  disk       log {}, parts {}",
             word(chain, "/name"),
             number(chain, "/chain_id"),
             number(chain, "/head/number"),
@@ -160,8 +193,8 @@ fn text(document: &Value, is_running: bool) -> String {
             number(chain, "/indexed_lsn"),
             number(chain, "/sealed_lsn"),
             word(chain, "/lookups"),
-            number(chain, "/wal_bytes"),
-            number(chain, "/part_bytes"),
+            size(chain, "/wal_bytes"),
+            size(chain, "/part_bytes"),
         );
         out.push_str(&missing_proofs(chain));
         out.push_str(&damages(chain));
@@ -175,8 +208,7 @@ fn text(document: &Value, is_running: bool) -> String {
             );
         }
         if is_running {
-            let waits = word(chain, "/history_problem");
-            let _infallible = writeln!(out, "  history    {waits}");
+            out.push_str(&history(chain));
             let problem = word(chain, "/capture/problem");
             let _infallible = writeln!(out, "  problem    {problem}");
             for provider in list(chain, "/providers") {
@@ -209,6 +241,9 @@ fn text(document: &Value, is_running: bool) -> String {
             number(exporter, "/left_out"),
             word(exporter, "/reason"),
         );
+        if let Some(waits) = exporter.pointer("/waits").and_then(Value::as_str) {
+            let _infallible = writeln!(out, "  {waits}");
+        }
     }
     out.trim_end().to_owned()
 }

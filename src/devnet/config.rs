@@ -60,6 +60,9 @@ pub struct DevnetConfig {
     pub fork_block: u64,
     /// Transactions of a synthetic block.
     pub transactions: usize,
+    /// Blocks that will be mined at once after the first: it is stamped so long before, a second
+    /// for each.
+    pub blocks: u64,
     /// Blocks behind the head that are final.
     pub finality: u64,
     /// A reorg after every so many blocks; 0 for none.
@@ -83,6 +86,7 @@ impl Default for DevnetConfig {
             fork: Fork::default(),
             fork_block: 0,
             transactions: 12,
+            blocks: 0,
             finality: 32,
             reorg_every: 0,
             reorg_depth: 1,

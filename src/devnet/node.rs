@@ -219,14 +219,15 @@ impl DevNode {
 
     /// Adds blocks on top.
     pub fn mine(&self, count: u64) -> Result<(), DevnetError> {
-        for _ in 0..count {
+        for left in (0..count).rev() {
             let (number, parent, salt) = self
                 .with(|state| (state.chain.len() as u64, state.chain.last().copied(), state.forks));
             let now = clock::unix_seconds();
             let timestamp = match (parent, self.config.timestamp_step) {
-                (Some(parent), 0) => now.max(parent.timestamp + 1),
+                // Many at once end now, and not in the future, where there is room behind.
+                (Some(parent), 0) => now.saturating_sub(left).max(parent.timestamp + 1),
                 (Some(parent), step) => parent.timestamp + step,
-                (None, 0) => now,
+                (None, 0) => now.saturating_sub(self.config.blocks),
                 (None, _) => (now - now % DAY_SECS).saturating_sub(30 * DAY_SECS),
             };
             let parent_hash = parent.map(|parent| parent.hash).unwrap_or_default();

@@ -9,13 +9,14 @@ use std::time::Duration;
 use headwater_exporters::parts::{HeldDate, HeldRun, PartExporter, PartFile, PartRun};
 use headwater_exporters::{Disposition, ExportError, failpoint};
 use headwater_storage::ledger::{Cursor, Part};
-use headwater_storage::model::{B256, BlockRange, BlockRanges, Lsn};
+use headwater_storage::model::{B256, BlockRange, BlockRanges, Lsn, date_text};
 use headwater_storage::parquet::PartName;
 use headwater_storage::store::{Chain, Excerpt, StoreError};
 use headwater_storage::tables::Table;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::supervisor::{Shutdown, on_cpu};
 use crate::telemetry::metrics;
 
@@ -156,6 +157,7 @@ impl PartRunner {
             view.attempt = 0;
             self.station.status.set(ExportState::Running, None);
             let wait = self.wait_of(&plan, view);
+            self.station.status.waits(self.waits_text(&plan, view));
             tokio::select! {
                 // The chain is here, so its sender is.
                 _changed = sealed.changed() => {}
@@ -163,6 +165,7 @@ impl PartRunner {
             }
             return Ok(true);
         };
+        self.station.status.waits(None);
         match self.bring(job, view).await {
             Ok(()) => {
                 view.attempt = 0;
@@ -301,6 +304,22 @@ impl PartRunner {
             view.waiting.entry(*first).or_insert(now);
         }
         planned
+    }
+
+    /// What is held back until it makes a file that is large enough, or has waited.
+    fn waits_text(&self, plan: &Plan, view: &View) -> Option<String> {
+        let first = plan.waiting.iter().min()?;
+        let size = self.exporter.size_rule();
+        let waited = view.waiting.get(first)?.elapsed();
+        let until = clock::unix_seconds() + size.wait.saturating_sub(waited).as_secs();
+        let date = date_text(i32::try_from(until / 86_400).ok()?);
+        let (hour, minute) = (until % 86_400 / 3_600, until % 3_600 / 60);
+        Some(format!(
+            "blocks from {first} on wait for more, so that a file has target_bytes = {}; they go \
+             at {date}T{hour:02}:{minute:02}Z at the latest (max_wait_secs = {})",
+            size.target_bytes,
+            size.wait.as_secs()
+        ))
     }
 
     /// Says what retention took before it went; what damage took comes again.

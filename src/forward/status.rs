@@ -31,6 +31,7 @@ pub struct ExportStatus {
 struct Inner {
     state: ExportState,
     reason: Option<String>,
+    waits: Option<String>,
     exported: Lsn,
     repeats_after: Option<Lsn>,
     parked: u64,
@@ -50,6 +51,8 @@ pub struct ExportView {
     pub state: ExportState,
     /// Why it does not run.
     pub reason: Option<String>,
+    /// What it holds back, why, and until when at the latest; it runs all the same.
+    pub waits: Option<String>,
     /// The last record that the sink holds.
     pub exported_lsn: u64,
     /// Records that the sink does not hold yet; of a lake, blocks.
@@ -68,6 +71,11 @@ impl ExportStatus {
     pub fn set(&self, state: ExportState, reason: Option<String>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         (inner.state, inner.reason) = (state, reason);
+    }
+
+    /// Sets what is held back, and why.
+    pub fn waits(&self, what: Option<String>) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).waits = what;
     }
 
     /// The sink holds more.
@@ -99,6 +107,7 @@ impl ExportStatus {
             chain: chain.to_owned(),
             state: inner.state,
             reason: inner.reason,
+            waits: inner.waits,
             exported_lsn: inner.exported.0,
             lag: durable.0.saturating_sub(inner.exported.0),
             parked: inner.parked,

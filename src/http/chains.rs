@@ -13,7 +13,7 @@ use crate::audit::{Report, audit};
 use crate::capture::{Hole, StatusView};
 use crate::forward::ExportView;
 use crate::keeper::SpaceView;
-use crate::node::{ChainNode, Node};
+use crate::node::{BackfillView, ChainNode, HistoryView, Node};
 use crate::rpc::EndpointStatus;
 
 use super::error::ApiError;
@@ -44,6 +44,10 @@ pub struct ChainView {
     /// What of it no provider has, which is asked for again every ten minutes, or gives as it is,
     /// which is asked for again every minute.
     pub holes: Vec<Hole>,
+    /// From where on nothing may be missing, and what of it is being filled.
+    pub history: HistoryView,
+    /// Backfills that were ordered since the node started.
+    pub backfills: Vec<BackfillView>,
     /// Why history waits, if it does.
     pub history_problem: Option<String>,
     /// Last durable record.
@@ -119,6 +123,8 @@ impl From<&ChainNode> for ChainView {
             sealed_blocks,
             gaps: node.gaps(),
             holes: node.holes.list(),
+            history: node.history_view(),
+            backfills: node.orders.views(chain),
             history_problem: node.history.view().problem,
             durable_lsn: chain.log().durable().0,
             indexed_lsn: chain.index().map_or(0, |index| index.indexed().0),

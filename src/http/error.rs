@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::forward::{ExplainError, ForwardError};
 use crate::query::QueryError;
+use crate::rpc::RpcError;
 
 use super::bounds::{Busy, RETRY_SECS};
 use super::door::Stranger;
@@ -152,6 +153,12 @@ pub enum ApiError {
         /// The file.
         file: &'static str,
     },
+    /// The providers, who alone know what was asked.
+    #[error("the providers cannot be asked: {source}")]
+    Provider {
+        /// Why.
+        source: RpcError,
+    },
     /// A backup.
     #[error("{}", error_text(.0))]
     Backup(#[from] BackupError),
@@ -188,6 +195,9 @@ impl ApiError {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "ledger")
             }
             ApiError::Sink(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "sink"),
+            ApiError::Provider { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "provider")
+            }
             ApiError::UnknownPath { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_path"),
             ApiError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid", "invalid_argument"),
             ApiError::Query(error) => match error {

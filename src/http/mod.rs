@@ -1,6 +1,7 @@
 //! The local API: chains, blocks, transactions, JSON-RPC, SQL, exporters, health, metrics.
 
 mod admin;
+mod backfills;
 mod blocks;
 mod bounds;
 mod chains;

@@ -21,7 +21,9 @@ use crate::supervisor::Shutdown;
 use super::bounds::Bounds;
 use super::door::{Connections, Guests, behind, connections_max};
 use super::error::{ApiError, HttpError};
-use super::{admin, blocks, chains, exporters, facade, health, providers, sql, transactions};
+use super::{
+    admin, backfills, blocks, chains, exporters, facade, health, providers, sql, transactions,
+};
 
 /// The file in the data folder that says where a running node listens.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -123,6 +125,8 @@ fn router(app: App) -> Router {
         .route("/v1/chains/{chain}", get(chains::one))
         .route("/v1/chains/{chain}/gaps", get(chains::gaps))
         .route("/v1/chains/{chain}/verify", get(chains::verify))
+        .route("/v1/chains/{chain}/backfills", get(backfills::list).post(backfills::order))
+        .route("/v1/chains/{chain}/backfills/{id}/{action}", post(backfills::tell))
         .route("/v1/chains/{chain}/blocks/{block}", get(blocks::one))
         .route("/v1/chains/{chain}/transactions/{hash}", get(transactions::one))
         .route("/v1/chains/{chain}/addresses/{address}/transactions", get(transactions::of_address))

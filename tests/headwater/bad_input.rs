@@ -82,20 +82,30 @@ async fn a_provider_of_another_chain_is_named_and_nothing_is_captured() {
     assert!(reason.contains("p0") && reason.contains('5') && reason.contains("1337"), "{reason}");
     assert_eq!(appliance.sql("select count(*) as n from blocks").await[0]["n"], 0);
     drop(appliance);
-    // A folder that holds another chain under the same name.
+    // Nothing was written of it: the right id is taken as if the wrong one had never been.
     let text = fs::read_to_string(folder.path().join("headwater.toml")).unwrap();
+    let right = text.replace("chain_id = 1337", "chain_id = 5");
+    let path = folder.path().join("right.toml");
+    fs::write(&path, &right).unwrap();
+    let appliance = Appliance::start(&path).await;
+    appliance.follows(&chain).await;
+    drop(appliance);
+    // A folder that holds another chain under the same name.
     let path = folder.path().join("other.toml");
-    fs::write(&path, text.replace("chain_id = 1337", "chain_id = 5")).unwrap();
-    run_config(&path, 3, &["devnet", "1337", "5"]);
+    fs::write(&path, &text).unwrap();
+    run_config(&path, 3, &["devnet", "1337", "set chain_id = 5"]);
+    fails(&["backfill", "0:2", "--config", path.to_str().unwrap()], 3, &["set chain_id = 5"]);
+    let dry = ["backfill", "0:2", "--dry-run", "--config", path.to_str().unwrap()];
+    fails(&dry, 3, &["chain"]);
     // The same chain under another name, or twice: both would write the same parts.
-    fs::write(&path, text.replace("name = \"devnet\"", "name = \"other\"")).unwrap();
-    run_config(&path, 3, &["chain id 1337 as `devnet`", "call `other` so"]);
+    fs::write(&path, right.replace("name = \"devnet\"", "name = \"other\"")).unwrap();
+    run_config(&path, 3, &["chain id 5 as `devnet`", "call `other` so"]);
     let again = format!(
-        "{text}[[chain]]\nname = \"other\"\nchain_id = 1337\n[[chain.provider]]\nname = \"p\"\n\
+        "{right}[[chain]]\nname = \"other\"\nchain_id = 5\n[[chain.provider]]\nname = \"p\"\n\
          url = \"{url}\"\n"
     );
     fs::write(&path, again).unwrap();
-    run_config(&path, 3, &["`devnet` and `other` have the same chain_id 1337"]);
+    run_config(&path, 3, &["`devnet` and `other` have the same chain_id 5"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

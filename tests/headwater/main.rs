@@ -25,6 +25,8 @@ mod exporters;
 #[cfg(test)]
 mod facade;
 #[cfg(test)]
+mod first_hour;
+#[cfg(test)]
 mod forks;
 #[cfg(test)]
 mod hands;

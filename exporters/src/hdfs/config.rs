@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[serde(deny_unknown_fields)]
 pub struct HdfsConfig {
     /// `hdfs://namenode:port/folder`, or `hdfs://nameservice/folder` as Hadoop's files name it, or
-    /// `/folder` of this machine.
+    /// `/folder` of this machine, with or without `file://` before it.
     pub url: String,
     /// Folder of `core-site.xml` and `hdfs-site.xml`; `HADOOP_CONF_DIR` by default.
     pub conf_dir: Option<PathBuf>,
@@ -113,7 +113,8 @@ impl HdfsConfig {
 
     /// The folder of this machine that the URL names.
     pub(super) fn folder(&self) -> Option<&str> {
-        self.url.starts_with('/').then_some(self.url.as_str())
+        let path = self.url.strip_prefix("file://").unwrap_or(&self.url);
+        path.starts_with('/').then_some(path)
     }
 
     /// Host, with a port where there is one, and path of the URL.
@@ -141,6 +142,8 @@ mod tests {
         assert_eq!(problem("url = \"hdfs://127.0.0.1:9000/lake\""), "");
         assert_eq!(problem("url = \"hdfs://ha/a/b\""), "");
         assert_eq!(problem("url = \"/mnt/lake\""), "");
+        assert_eq!(problem("url = \"file:///mnt/lake\""), "");
+        assert!(problem("url = \"file://host/lake\"").contains("or /folder"));
         assert!(problem("url = \"/\"").contains("or /folder"));
         assert!(problem("url = \"http://x/lake\"").contains("is not hdfs://"));
         assert!(problem("url = \"hdfs:///lake\"").contains("is not hdfs://"));

@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use crate::disk::Disk;
 use crate::index::{self, Index};
 use crate::ledger::{ChainFacts, Ledger};
-use crate::model::{BlockRanges, ChainName, Lsn};
+use crate::model::{ChainName, Lsn};
 use crate::parquet::{Grid, PartReader};
 use crate::wal::{self, Log, Writer};
 
+use super::begin::facts_of;
 use super::lookup::ReadAhead;
 use super::recent::RecentBlocks;
 use super::replaced::Replaced;
@@ -69,7 +70,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Opens a chain of a data folder, or begins it; its index is opened by who needs it.
+    /// Opens a chain of a data folder, which holds nothing of a new one until its first block
+    /// comes; its index is opened by who needs it.
     pub fn open(
         data_dir: &DataDir,
         name: &ChainName,
@@ -77,7 +79,7 @@ impl Chain {
         options: ChainOptions,
     ) -> Result<Chain, StoreError> {
         let ledger = data_dir.ledger().clone();
-        let facts = super::damage::drop_lost_parts(data_dir, facts_of(&ledger, name, chain_id)?)?;
+        let facts = super::damage::drop_lost_parts(data_dir, facts_of(data_dir, name, chain_id)?)?;
         let mut acknowledged = facts.sealed;
         for (_, chain, cursor) in ledger.cursors()? {
             if chain == name.as_str() {
@@ -168,33 +170,6 @@ impl Chain {
             anchor: state.anchor(),
             forgotten: state.forgotten().clone(),
             partial: state.partial().clone(),
-        }
-    }
-}
-
-fn facts_of(ledger: &Ledger, name: &ChainName, chain_id: u64) -> Result<ChainFacts, StoreError> {
-    match ledger.chain(name)? {
-        Some(facts) if facts.chain_id != chain_id => {
-            let (chain, found) = (name.clone(), facts.chain_id);
-            Err(StoreError::ChainId { chain, found, asked: chain_id })
-        }
-        Some(facts) => Ok(facts),
-        None => {
-            if let Some(other) = ledger.chains()?.into_iter().find(|it| it.chain_id == chain_id) {
-                let chain = name.clone();
-                return Err(StoreError::ChainNamed { chain_id, known: other.name, chain });
-            }
-            let facts = ChainFacts {
-                name: name.clone(),
-                chain_id,
-                replay_from: Lsn(1),
-                sealed: Lsn::ZERO,
-                anchor: None,
-                forgotten: BlockRanges::default(),
-                partial: BlockRanges::default(),
-            };
-            ledger.set_chain(&facts)?;
-            Ok(facts)
         }
     }
 }

@@ -44,6 +44,13 @@ impl Chain {
                 }
             }
         }
+        if core.writer.next_lsn() == Lsn(1)
+            && !placed.is_empty()
+            && let Err(error) = self.begin()
+        {
+            core.ahead = self.with_state(ChainState::clone);
+            return results.into_iter().map(|_| Err(AppendError::Begin(error.clone()))).collect();
+        }
         for (head, record) in heads.iter().zip(&placed) {
             self.recent.insert(head.lsn, record);
         }

@@ -74,6 +74,9 @@ pub enum AppendError {
     /// The log could not be written.
     #[error("the log cannot be written")]
     Log(#[source] Arc<wal::Error>),
+    /// A new chain could not be written into the ledger.
+    #[error("the ledger cannot take a new chain")]
+    Begin(#[source] Arc<LedgerError>),
     /// Nothing is let in for now.
     #[error("the log is paused: {reason}")]
     Paused {
@@ -99,7 +102,10 @@ impl AppendError {
                 | wal::Error::Unnamed { .. }
                 | wal::Error::Unknown { .. } => true,
             },
-            AppendError::Violation(_) | AppendError::Paused { .. } | AppendError::Closed => false,
+            AppendError::Violation(_)
+            | AppendError::Begin(_)
+            | AppendError::Paused { .. }
+            | AppendError::Closed => false,
         }
     }
 }
@@ -130,8 +136,8 @@ pub enum StoreError {
     Part(#[from] PartError),
     /// The folder holds this chain under another id.
     #[error(
-        "the data folder holds `{chain}` with chain id {found}, not {asked}: use another name or \
-         another --data-dir"
+        "the data folder holds `{chain}` with chain id {found}, not {asked}: set \
+         chain_id = {found}, or use another name or another --data-dir"
     )]
     ChainId {
         /// The chain.

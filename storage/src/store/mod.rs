@@ -1,6 +1,7 @@
 //! The facade: one data folder, and in it one store per chain that appends, reads, seals and
 //! gives snapshots cut at one record.
 
+mod begin;
 mod chain;
 mod commit;
 mod committer;
