@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # End-to-end proofs against real servers, started without Docker: Kafka, Cassandra, Azurite, a key vault,
-# HDFS, Spark, anvil, go-ethereum, DuckDB and pyarrow, and a disk of its own that is filled.
-# usage: test.sh [kafka|kafka-avro|scylla|hdfs|azure-tables|keyvault|all-sinks|anvil|geth|rpc-compat|parts|disk]...     all by default
+# HDFS, Spark, anvil, go-ethereum, web3.py, ethers, viem, ethereum-etl, DuckDB and pyarrow, and a disk of its own that is filled.
+# usage: test.sh [kafka|kafka-avro|scylla|hdfs|azure-tables|keyvault|all-sinks|anvil|geth|rpc-compat|clients|parts|disk]...     all by default
 #   EXECUTION_APIS=DIR is a checkout of ethereum/execution-apis, for rpc-compat
 #   HEADWATER_SERVERS=DIR keeps the installed servers between runs (several minutes to install; Java 17, Node, Go, Python)
 set -euo pipefail
@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 w=${HEADWATER_SERVERS:-$(mktemp -d)}
 mkdir -p "$w"
-[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla hdfs azure-tables keyvault all-sinks anvil geth rpc-compat
+[ $# -gt 0 ] || set -- parts disk kafka kafka-avro scylla hdfs azure-tables keyvault all-sinks anvil geth rpc-compat clients
 cargo build --release
 export HEADWATER=${HEADWATER:-$PWD/target/release/headwater}
 if [ ! -x "$w/py/bin/python" ]; then python3 -m venv "$w/py"; fi
@@ -91,6 +91,9 @@ for proof in "$@"; do
       else
         echo "NOT RUN: EXECUTION_APIS names no checkout of ethereum/execution-apis, which has the tests"
       fi ;;
+    clients)
+      bash "$here/clients/install.sh" "$w/clients"
+      "$w/py/bin/python" "$here/clients/prove.py" "$w/clients" ;;
     parts) "$w/py/bin/python" "$here/prove/parts.py" ;;
     disk) "$w/py/bin/python" "$here/prove/disk.py" ;;
     *) echo "no proof is called $proof" >&2; exit 2 ;;

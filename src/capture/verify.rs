@@ -27,6 +27,7 @@ pub use derived::Mended;
 pub use header::header_hash;
 pub use prover::{Prover, Unprovable, is_newer};
 pub use trace::prove as prove_traces;
+pub use transaction::envelope;
 
 use prover::Word;
 

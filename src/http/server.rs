@@ -39,6 +39,7 @@ pub(super) struct App {
     pub(super) token: AdminToken,
     pub(super) shutdown: Shutdown,
     pub(super) bounds: Bounds,
+    pub(super) filters: facade::Filters,
 }
 
 /// The API.
@@ -97,7 +98,14 @@ impl Server {
         shutdown: Shutdown,
     ) -> Result<(), std::convert::Infallible> {
         let bounds = Bounds::of(connections_max());
-        let app = App { node, metrics, token, shutdown: shutdown.clone(), bounds: bounds.clone() };
+        let app = App {
+            node,
+            metrics,
+            token,
+            shutdown: shutdown.clone(),
+            bounds: bounds.clone(),
+            filters: facade::Filters::default(),
+        };
         let router = behind(router(app), self.guests, bounds);
         Connections::new(self.listener, router).run(shutdown).await;
         Ok(())

@@ -5,6 +5,8 @@ mod adversary;
 #[cfg(test)]
 mod asked;
 #[cfg(test)]
+mod asked_at_start;
+#[cfg(test)]
 mod backups;
 #[cfg(test)]
 mod bad_input;

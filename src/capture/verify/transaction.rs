@@ -86,11 +86,16 @@ pub(super) fn mend_deployments(block: &mut Block) {
 
 /// Whether a transaction hashes to its hash.
 pub(super) fn comes_out(transaction: &Transaction) -> bool {
+    envelope(transaction).is_some()
+}
+
+/// The bytes of a transaction that its hash is made of (EIP-2718), encoded from its fields; `None`
+/// where they do not hash to it. A blob transaction is as it stands in its block, without the
+/// sidecar of blobs, commitments and proofs that it was sent with (EIP-4844).
+pub fn envelope(transaction: &Transaction) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(512);
-    Fields::of(transaction).is_some_and(|fields| {
-        fields.encode(&mut bytes);
-        keccak256(&bytes) == transaction.hash
-    })
+    Fields::of(transaction)?.encode(&mut bytes);
+    (keccak256(&bytes) == transaction.hash).then_some(bytes)
 }
 
 /// Whether a transaction carries a signature of its sender; others are made by the chain's rules.

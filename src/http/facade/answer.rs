@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::keccak256;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -18,8 +19,11 @@ use crate::http::server::App;
 use crate::node::Node;
 
 use super::error::CallError;
+use super::fees::FeeQuestion;
+use super::filters::Filters;
 use super::params::Params;
 use super::read::{Ends, Question, quantity};
+use super::refused::refusal;
 
 /// Calls in one batch; as in go-ethereum.
 const BATCH_CALLS_MAX: usize = 1_000;
@@ -32,6 +36,7 @@ pub(super) struct Facade {
     pub(super) chain: Arc<Chain>,
     pub(super) status: Arc<ChainStatus>,
     pub(super) bounds: Bounds,
+    pub(super) filters: Filters,
     has_traces: bool,
 }
 
@@ -79,6 +84,7 @@ impl Facade {
             has_traces: node.config.traces,
             node: app.node.clone(),
             bounds: app.bounds.clone(),
+            filters: app.filters.clone(),
         })
     }
 
@@ -148,14 +154,31 @@ impl Facade {
             "eth_chainId" => Ok(quantity(self.chain.chain_id())),
             "eth_blockNumber" => Ends::of(&self.chain).latest().map(|block| quantity(block.number)),
             "eth_syncing" => Ok(self.syncing()),
+            // Clients ask this at start: there are no accounts, no mining and no peers here.
+            "eth_accounts" => Ok("[]".to_owned()),
+            "eth_mining" => Ok("false".to_owned()),
+            "net_listening" => Ok("true".to_owned()),
+            "eth_hashrate" | "net_peerCount" => Ok(quantity(0_u64)),
+            "web3_sha3" => Ok(format!("\"{}\"", keccak256(params.bytes(0)?))),
             "eth_getLogs" => self.logs(params).await,
-            "trace_block" | "trace_transaction" if !self.has_traces => Err(missing(method)),
-            _ => {
-                let question = Question::of(method, params)?.ok_or_else(|| missing(method))?;
-                let chain = self.chain.clone();
-                self.bounds.read(move || question.answer(&chain)).await?
-            }
+            "eth_newFilter" | "eth_newBlockFilter" => self.install(method, params),
+            "eth_uninstallFilter" => self.uninstall(params),
+            "eth_getFilterChanges" => self.filter_changes(params).await,
+            "eth_getFilterLogs" => self.filter_logs(params).await,
+            "trace_block" | "trace_transaction" if !self.has_traces => Err(CallError::TracesOff),
+            _ => self.read(method, params).await,
         }
+    }
+
+    /// What a method gives that reads blocks.
+    async fn read(&self, method: &str, params: &Params) -> Result<String, CallError> {
+        let chain = self.chain.clone();
+        if let Some(fees) = FeeQuestion::of(method, params)? {
+            let answer = move |is_wanted: &dyn Fn() -> bool| fees.answer(&chain, is_wanted);
+            return self.bounds.read_while(answer).await?;
+        }
+        let question = Question::of(method, params)?.ok_or_else(|| refusal(method))?;
+        self.bounds.read(move || question.answer(&chain)).await?
     }
 
     /// `false`, or how far the chain is behind its providers.
@@ -176,10 +199,6 @@ impl Facade {
             (_, _) => "false".to_owned(),
         }
     }
-}
-
-pub(super) fn missing(method: &str) -> CallError {
-    CallError::Method { method: method.chars().take(80).collect() }
 }
 
 /// `POST /rpc/{chain}`: one call, or a batch.

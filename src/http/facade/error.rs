@@ -1,6 +1,6 @@
 //! Why a call is not answered, with JSON-RPC's codes.
 
-use headwater_storage::model::B256;
+use headwater_storage::model::{B256, BlockRange};
 use headwater_storage::store::{StoreError, error_text};
 use headwater_storage::tables::ReadError;
 
@@ -22,6 +22,27 @@ pub(super) enum CallError {
          here"
     )]
     Method {
+        /// The method.
+        method: String,
+    },
+    /// A method that reads or runs code over accounts and storage.
+    #[error("this needs a node with state: Headwater keeps no state")]
+    NoState,
+    /// A method that sends or signs a transaction.
+    #[error("Headwater sends no transactions")]
+    SendsNothing,
+    /// A method about transactions that are in no block yet.
+    #[error("no pending transactions are kept here")]
+    NothingPending,
+    /// Traces of a chain that is captured without them.
+    #[error("traces are off for this chain: set traces = true")]
+    TracesOff,
+    /// A method of go-ethereum's debug namespace.
+    #[error(
+        "the method {method} does not exist/is not available: raw transactions are given by \
+         eth_getRawTransactionByHash, traces by trace_block and trace_transaction"
+    )]
+    Debug {
         /// The method.
         method: String,
     },
@@ -61,6 +82,45 @@ pub(super) enum CallError {
         /// Its hash.
         hash: B256,
     },
+    /// A transaction whose bytes are not to be had from its fields.
+    #[error(
+        "the raw form of transaction {hash} is not known here: encoded from its fields it has \
+         another hash"
+    )]
+    NoRawForm {
+        /// Its hash.
+        hash: B256,
+    },
+    /// Blocks that were orphaned again and again while they were read.
+    #[error("the chain was reorganised while blocks {range} were read: ask again")]
+    Reorganised {
+        /// The blocks.
+        range: BlockRange,
+    },
+    /// A filter that is not installed.
+    #[error(
+        "filter not found: a filter belongs to one chain and ends after 5 minutes without a call, \
+         or with the node; install it again"
+    )]
+    NoFilter,
+    /// A filter that is not one of logs.
+    #[error("this filter is one of blocks: ask eth_getFilterChanges for their hashes")]
+    NoLogs,
+    /// More filters than a node keeps.
+    #[error(
+        "too many filters: a node keeps at most {filters_max}, which name at most {named_max} \
+         addresses and topics together; one ends after 5 minutes without a call, or with \
+         eth_uninstallFilter"
+    )]
+    TooManyFilters {
+        /// Filters.
+        filters_max: usize,
+        /// Addresses and topics.
+        named_max: usize,
+    },
+    /// The system gives no random bytes.
+    #[error("no id for a filter: {0}")]
+    NoId(getrandom::Error),
     /// A tag that stands for nothing yet.
     #[error("{tag} block not found")]
     NoSuchTag {
@@ -102,13 +162,25 @@ impl CallError {
         match self {
             CallError::Parse(_) => -32700,
             CallError::Request(_) => -32600,
-            CallError::Method { .. } => -32601,
+            CallError::Method { .. }
+            | CallError::NoState
+            | CallError::SendsNothing
+            | CallError::NothingPending
+            | CallError::TracesOff
+            | CallError::Debug { .. } => -32601,
             CallError::NoList | CallError::Arguments { .. } | CallError::Argument { .. } => -32602,
             CallError::NotHere { .. } => 4444,
             CallError::NoSuchTag { .. } => -39001,
-            CallError::TooMany { .. } | CallError::Busy(_) => -32005,
+            CallError::TooMany { .. } | CallError::TooManyFilters { .. } | CallError::Busy(_) => {
+                -32005
+            }
             CallError::TooBig { .. } => -32003,
             CallError::NotCanonical { .. }
+            | CallError::NoRawForm { .. }
+            | CallError::Reorganised { .. }
+            | CallError::NoFilter
+            | CallError::NoLogs
+            | CallError::NoId(_)
             | CallError::Store(_)
             | CallError::Query(_)
             | CallError::Rows(_) => -32000,
@@ -123,7 +195,17 @@ impl CallError {
                 tracing::warn!(error = text, "a JSON-RPC call failed");
                 named(method, &text)
             }
-            CallError::NoList
+            CallError::NoState
+            | CallError::SendsNothing
+            | CallError::NothingPending
+            | CallError::TracesOff
+            | CallError::NoRawForm { .. }
+            | CallError::Reorganised { .. }
+            | CallError::NoFilter
+            | CallError::NoLogs
+            | CallError::TooManyFilters { .. }
+            | CallError::NoId(_)
+            | CallError::NoList
             | CallError::Arguments { .. }
             | CallError::Argument { .. }
             | CallError::NotHere { .. }
@@ -133,7 +215,10 @@ impl CallError {
             | CallError::TooBig { .. }
             | CallError::Busy(_)
             | CallError::Query(_) => named(method, &text),
-            CallError::Parse(_) | CallError::Request(_) | CallError::Method { .. } => text,
+            CallError::Parse(_)
+            | CallError::Request(_)
+            | CallError::Method { .. }
+            | CallError::Debug { .. } => text,
         };
         serde_json::json!({ "code": self.code(), "message": message })
     }

@@ -1,4 +1,4 @@
-//! Which logs are wanted: `eth_getLogs` and `eth_subscribe("logs")`.
+//! Which logs are wanted: `eth_getLogs`, `eth_newFilter` and `eth_subscribe("logs")`.
 
 use std::ops::RangeInclusive;
 
@@ -127,8 +127,8 @@ impl Span {
         Ok(Span::Range(end("fromBlock")?, end("toBlock")?))
     }
 
-    /// The numbers that a subscription is told of: it is about blocks to come, so that one block,
-    /// or a range that ends before it begins, would never be told.
+    /// The numbers that a subscription or an installed filter is told of: it is about blocks to
+    /// come, so that one block, or a range that ends before it begins, would never be told.
     pub(super) fn to_come(self, place: usize) -> Result<RangeInclusive<u64>, CallError> {
         match self {
             Span::Range(Height::Latest, Height::Latest) => Ok(0..=u64::MAX),
@@ -140,8 +140,8 @@ impl Span {
                 Err(reversed(place, first, last))
             }
             Span::Range(..) => {
-                let due = "a subscription begins at a number or `latest`, and one with a `toBlock` \
-                           has a `fromBlock` too";
+                let due = "a subscription or filter begins at a number or `latest`, and one with a \
+                           `toBlock` has a `fromBlock` too";
                 Err(invalid(place, due))
             }
             Span::Block(_) => {

@@ -29,7 +29,11 @@ impl Facade {
     /// The logs that a filter wants, in the chain's order.
     pub(super) async fn logs(&self, params: &Params) -> Result<String, CallError> {
         let object = params.required(0)?;
-        let (filter, span) = (Filter::read(0, object)?, Span::read(0, object)?);
+        self.logs_of(Filter::read(0, object)?, Span::read(0, object)?).await
+    }
+
+    /// The same, of what was read before.
+    pub(super) async fn logs_of(&self, filter: Filter, span: Span) -> Result<String, CallError> {
         let chain = self.chain.clone();
         let (from, to) = match span {
             Span::Range(from, to) => (from, to),

@@ -6,13 +6,18 @@
 
 mod answer;
 mod error;
+mod fees;
 mod filter;
+mod filters;
 mod logs;
+mod news;
 mod params;
 mod read;
+mod refused;
 mod socket;
 
 pub(super) use answer::post;
+pub(super) use filters::Filters;
 pub(super) use socket::upgrade;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Parameters of calls: quantities, hashes, and what names a block.
 
-use headwater_storage::model::{Address, B256};
+use headwater_storage::model::{Address, B256, Bytes};
 use serde_json::Value;
 
 use super::error::CallError;
@@ -29,9 +29,27 @@ pub(super) enum BlockId {
 /// How many parameters a method takes; of one that is not answered nothing is said.
 fn arguments_max(method: &str) -> usize {
     match method {
-        "web3_clientVersion" | "net_version" | "eth_chainId" | "eth_blockNumber"
+        "web3_clientVersion"
+        | "net_version"
+        | "net_listening"
+        | "net_peerCount"
+        | "eth_accounts"
+        | "eth_blobBaseFee"
+        | "eth_blockNumber"
+        | "eth_chainId"
+        | "eth_gasPrice"
+        | "eth_hashrate"
+        | "eth_maxPriorityFeePerGas"
+        | "eth_mining"
+        | "eth_newBlockFilter"
         | "eth_syncing" => 0,
-        "eth_getLogs"
+        "web3_sha3"
+        | "eth_getFilterChanges"
+        | "eth_getFilterLogs"
+        | "eth_newFilter"
+        | "eth_uninstallFilter"
+        | "eth_getRawTransactionByHash"
+        | "eth_getLogs"
         | "eth_getBlockReceipts"
         | "eth_getBlockTransactionCountByNumber"
         | "eth_getBlockTransactionCountByHash"
@@ -46,12 +64,15 @@ fn arguments_max(method: &str) -> usize {
         | "eth_getBlockByHash"
         | "eth_getTransactionByBlockNumberAndIndex"
         | "eth_getTransactionByBlockHashAndIndex"
+        | "eth_getRawTransactionByBlockNumberAndIndex"
+        | "eth_getRawTransactionByBlockHashAndIndex"
         | "eth_subscribe" => 2,
+        "eth_feeHistory" => 3,
         _ => usize::MAX,
     }
 }
 
-fn wrong(place: usize, value: &Value, due: &str) -> CallError {
+pub(super) fn wrong(place: usize, value: &Value, due: &str) -> CallError {
     let shown: String = value.to_string().chars().take(80).collect();
     CallError::Argument { place, problem: format!("`{shown}` is not {due}") }
 }
@@ -113,6 +134,30 @@ impl Params {
         let number = value.as_str().and_then(quantity);
         let position = number.and_then(|number| usize::try_from(number).ok());
         position.ok_or_else(|| wrong(place, value, "a quantity such as 0x1"))
+    }
+
+    /// How many, as a quantity or a plain number: clients write both.
+    pub(super) fn count(&self, place: usize) -> Result<u64, CallError> {
+        let value = self.required(place)?;
+        let count = value.as_str().and_then(quantity).or_else(|| value.as_u64());
+        count.ok_or_else(|| wrong(place, value, "a quantity such as 0x4, or a number"))
+    }
+
+    /// The id of a filter.
+    pub(super) fn filter_id(&self, place: usize) -> Result<u128, CallError> {
+        let value = self.required(place)?;
+        let digits = value.as_str().and_then(|text| text.strip_prefix("0x"));
+        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let id = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+        id.ok_or_else(|| wrong(place, value, "the id of a filter, as it was given"))
+    }
+
+    /// Bytes.
+    pub(super) fn bytes(&self, place: usize) -> Result<Bytes, CallError> {
+        let value = self.required(place)?;
+        let text = value.as_str().filter(|text| text.starts_with("0x"));
+        let bytes = text.and_then(|text| text.parse().ok());
+        bytes.ok_or_else(|| wrong(place, value, "bytes: 0x and two hex digits for each"))
     }
 
     /// A switch.

@@ -1,9 +1,12 @@
 //! Calls that are answered from one block.
 
+use std::fmt::LowerHex;
 use std::sync::Arc;
 
-use headwater_storage::model::{B256, Block, BlockRef};
+use headwater_storage::model::{B256, Block, BlockRef, Transaction};
 use headwater_storage::store::Chain;
+
+use crate::capture::verify::envelope;
 
 use super::error::CallError;
 use super::params::{BlockId, Height, Params};
@@ -23,8 +26,12 @@ pub(super) enum Question {
     Traces(BlockId),
     /// A transaction by its position.
     TransactionAt(BlockId, usize),
+    /// The bytes of a transaction by its position.
+    RawAt(BlockId, usize),
     /// A transaction by its hash.
     Transaction(B256),
+    /// The bytes of a transaction by its hash.
+    Raw(B256),
     /// A transaction's receipt.
     Receipt(B256),
     /// A transaction's traces.
@@ -58,6 +65,13 @@ impl Question {
             "eth_getTransactionByBlockHashAndIndex" => {
                 Question::TransactionAt(params.block_hash(0)?, params.position(1)?)
             }
+            "eth_getRawTransactionByBlockNumberAndIndex" => {
+                Question::RawAt(params.height(0)?, params.position(1)?)
+            }
+            "eth_getRawTransactionByBlockHashAndIndex" => {
+                Question::RawAt(params.block_hash(0)?, params.position(1)?)
+            }
+            "eth_getRawTransactionByHash" => Question::Raw(params.hash(0)?),
             "eth_getTransactionByHash" => Question::Transaction(params.hash(0)?),
             "eth_getTransactionReceipt" => Question::Receipt(params.hash(0)?),
             "trace_transaction" => Question::TransactionTraces(params.hash(0)?),
@@ -90,6 +104,14 @@ impl Question {
             Question::TransactionAt(id, position) => find(chain, id)?
                 .filter(|block| position < block.transactions.len())
                 .map(|block| block.transaction_to_json(position)),
+            Question::RawAt(id, position) => match find(chain, id)? {
+                Some(block) => block.transactions.get(position).map(raw).transpose()?,
+                None => None,
+            },
+            Question::Raw(hash) => match transaction(chain, hash)? {
+                Some((block, at)) => block.transactions.get(at).map(raw).transpose()?,
+                None => None,
+            },
             Question::Transaction(hash) => {
                 transaction(chain, hash)?.map(|(block, at)| block.transaction_to_json(at))
             }
@@ -109,8 +131,13 @@ impl Question {
     }
 }
 
-pub(super) fn quantity(number: u64) -> String {
+pub(super) fn quantity(number: impl LowerHex) -> String {
     format!("\"{number:#x}\"")
+}
+
+fn raw(transaction: &Transaction) -> Result<String, CallError> {
+    let bytes = envelope(transaction).ok_or(CallError::NoRawForm { hash: transaction.hash })?;
+    Ok(format!("\"{}\"", const_hex::encode_prefixed(bytes)))
 }
 
 fn form(params: &Params) -> Result<Transactions, CallError> {
@@ -188,7 +215,7 @@ pub(super) fn not_here(chain: &Chain, what: String) -> CallError {
     CallError::NotHere { what, chain: chain.name().to_string() }
 }
 
-fn no_receipts(chain: &Chain, block: &Block) -> CallError {
+pub(super) fn no_receipts(chain: &Chain, block: &Block) -> CallError {
     not_here(chain, format!("the receipts of block {} are", block.header.number))
 }
 

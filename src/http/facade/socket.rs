@@ -1,7 +1,6 @@
 //! The same calls over WebSocket, and `eth_subscribe` to new heads and logs.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use bytes::Bytes;
-use headwater_storage::model::{Block, Lane, LogKey, Lsn, Op, OwnedEvent};
+use headwater_storage::model::{Block, Lane, Lsn, Op, OwnedEvent};
 use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
@@ -19,10 +18,11 @@ use crate::http::door::{Phase, Slot};
 use crate::http::error::ApiError;
 use crate::http::server::{App, BODY_BYTES_MAX};
 
-use super::answer::{Facade, Request, missing, text_of};
+use super::answer::{Facade, Request, text_of};
 use super::error::CallError;
-use super::filter::{Filter, Span};
+use super::news::{Topic, logs_of};
 use super::params::Params;
+use super::refused::refusal;
 
 /// Subscriptions of one connection.
 const SUBSCRIPTIONS_MAX: usize = 128;
@@ -31,14 +31,6 @@ const NAMED_MAX: usize = 10_000;
 /// How often a client is asked whether it is there, and how long it may not answer.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_secs(90);
-
-/// What a subscription is told.
-#[derive(Clone)]
-enum Topic {
-    Heads,
-    /// Logs of blocks of these numbers.
-    Logs(Filter, RangeInclusive<u64>),
-}
 
 /// A connection.
 struct Talk {
@@ -159,14 +151,9 @@ impl Talk {
                 params.at_most(1)?;
                 Topic::Heads
             }
-            Some("logs") => match params.get(1) {
-                Some(object) => {
-                    let numbers = Span::read(1, object)?.to_come(1)?;
-                    Topic::Logs(Filter::read(1, object)?, numbers)
-                }
-                None => Topic::Logs(Filter::default(), 0..=u64::MAX),
-            },
-            Some(other) => return Err(missing(&format!("eth_subscribe({other})"))),
+            Some("logs") => Topic::logs(1, params.get(1))?,
+            Some("newPendingTransactions") => return Err(CallError::NothingPending),
+            Some(other) => return Err(refusal(&format!("eth_subscribe({other})"))),
             None => {
                 let problem = "it is neither `newHeads` nor `logs`".to_owned();
                 return Err(CallError::Argument { place: 0, problem });
@@ -216,36 +203,22 @@ impl Talk {
     async fn news(&mut self, op: Op, block: &Arc<Block>) -> Result<(), axum::Error> {
         let Talk { topics, socket, .. } = self;
         for (id, topic) in &*topics {
-            match (topic, op) {
-                (Topic::Heads, Op::Applied) => {
+            if !topic.tells(op, block.header.number) {
+                continue;
+            }
+            match topic {
+                Topic::Heads => {
                     let text = told(*id, &block.header_to_json());
                     socket.send(Message::Text(text.into())).await?;
                 }
-                (Topic::Logs(_, numbers), _) if !numbers.contains(&block.header.number) => {}
-                (Topic::Logs(filter, _), Op::Applied | Op::Reverted) => {
-                    for (at, log) in block.logs().filter(|(_, log)| filter.takes(log)) {
-                        let mut log = log.clone();
-                        log.removed = Some(op == Op::Reverted);
-                        log.set(LogKey::removed);
-                        let mut text = String::new();
-                        log.write_json(&block.log_links(at), &mut text);
-                        socket.send(Message::Text(told(*id, &text).into())).await?;
+                Topic::Logs(filter, _) => {
+                    for log in logs_of(filter, op, block) {
+                        socket.send(Message::Text(told(*id, &log).into())).await?;
                     }
                 }
-                (Topic::Heads, Op::Reverted) | (_, Op::Finalized) => {}
             }
         }
         Ok(())
-    }
-}
-
-impl Topic {
-    /// Addresses and hashes that it names.
-    fn len(&self) -> usize {
-        match self {
-            Topic::Heads => 0,
-            Topic::Logs(filter, _) => filter.len(),
-        }
     }
 }
 
