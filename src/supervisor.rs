@@ -220,12 +220,11 @@ pub async fn on_cpu<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 /// Returns at SIGINT or SIGTERM. A second signal ends the process at once, and so does `DEADLINE`
 /// after the first, whatever still runs.
 pub async fn signalled() -> std::io::Result<()> {
-    let mut heard = match HEARD.get() {
-        Some(heard) => heard.clone(),
-        None => {
-            let heard = hear_signals()?;
-            HEARD.get_or_init(|| heard).clone()
-        }
+    let mut heard = if let Some(heard) = HEARD.get() {
+        heard.clone()
+    } else {
+        let heard = hear_signals()?;
+        HEARD.get_or_init(|| heard).clone()
     };
     let _ended = heard.wait_for(|heard| *heard).await;
     Ok(())

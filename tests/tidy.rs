@@ -98,7 +98,7 @@ mod rules {
             "src",
             "query",
             "exporters::encode storage::ledger storage::model storage::parquet \
-          storage::store storage::tables supervisor",
+          storage::store storage::tables clock supervisor",
         ),
         ("src", "backup", "clock node storage::backup storage::disk storage::store"),
         ("src", "audit", "capture storage::model storage::store"),

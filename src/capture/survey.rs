@@ -139,7 +139,9 @@ impl Source {
         }
         let is_future = |named: &Named| matches!(named.fault, Some(HeadFault::Future { .. }));
         if heads.len() > 1 && heads.iter().all(is_future) {
-            heads.iter_mut().for_each(|named| named.fault = None);
+            for named in heads.iter_mut() {
+                named.fault = None;
+            }
         }
     }
 }

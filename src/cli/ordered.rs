@@ -144,7 +144,7 @@ async fn watch(
 }
 
 fn report(view: &BackfillView) -> Result<Exit, CommandError> {
-    let all: u64 = view.ranges.iter().map(|range| range.len()).sum();
+    let all: u64 = view.ranges.iter().map(BlockRange::len).sum();
     if all > view.total_blocks {
         let last = view.last_final.map_or("none yet".to_owned(), |last| last.to_string());
         output::line(&format!(

@@ -171,6 +171,30 @@ fn node_text(document: &Value, is_running: bool) -> String {
     out
 }
 
+fn exporters(document: &Value) -> String {
+    let mut out = String::new();
+    for exporter in list(document, "/exporters") {
+        let _infallible = writeln!(
+            out,
+            "\nexporter {} ({}) of {}: {}, exported {}, {} behind, {} parked, {} left out, \
+             reason {}",
+            word(exporter, "/name"),
+            word(exporter, "/kind"),
+            word(exporter, "/chain"),
+            word(exporter, "/state"),
+            number(exporter, "/exported_lsn"),
+            number(exporter, "/lag"),
+            number(exporter, "/parked"),
+            number(exporter, "/left_out"),
+            word(exporter, "/reason"),
+        );
+        if let Some(waits) = exporter.pointer("/waits").and_then(Value::as_str) {
+            let _infallible = writeln!(out, "  {waits}");
+        }
+    }
+    out
+}
+
 /// For people.
 fn text(document: &Value, is_running: bool) -> String {
     let mut out = node_text(document, is_running);
@@ -226,24 +250,6 @@ fn text(document: &Value, is_running: bool) -> String {
             }
         }
     }
-    for exporter in list(document, "/exporters") {
-        let _infallible = writeln!(
-            out,
-            "\nexporter {} ({}) of {}: {}, exported {}, {} behind, {} parked, {} left out, \
-             reason {}",
-            word(exporter, "/name"),
-            word(exporter, "/kind"),
-            word(exporter, "/chain"),
-            word(exporter, "/state"),
-            number(exporter, "/exported_lsn"),
-            number(exporter, "/lag"),
-            number(exporter, "/parked"),
-            number(exporter, "/left_out"),
-            word(exporter, "/reason"),
-        );
-        if let Some(waits) = exporter.pointer("/waits").and_then(Value::as_str) {
-            let _infallible = writeln!(out, "  {waits}");
-        }
-    }
+    out.push_str(&exporters(document));
     out.trim_end().to_owned()
 }

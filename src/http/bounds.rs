@@ -15,7 +15,7 @@ const READS_MAX: usize = 32;
 const BODY_BYTES_TOTAL: usize = 16 << 20;
 /// Bytes of answers that are made, or not read by their clients yet.
 const ANSWER_BYTES_TOTAL: usize = 256 << 20;
-/// WebSockets at the same time.
+/// `WebSockets` at the same time.
 const SOCKETS_MAX: usize = 256;
 /// How long a request waits for its share.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -180,7 +180,7 @@ fn refused_text(status: StatusCode, text: &str) -> String {
 }
 
 impl ApiError {
-    fn words(&self) -> (StatusCode, &'static str, &'static str) {
+    fn words(&self) -> Words {
         match self {
             ApiError::UnknownChain { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_chain"),
             ApiError::UnknownBlock { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_block"),
@@ -200,23 +200,7 @@ impl ApiError {
             }
             ApiError::UnknownPath { .. } => (StatusCode::NOT_FOUND, "not_found", "unknown_path"),
             ApiError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid", "invalid_argument"),
-            ApiError::Query(error) => match error {
-                QueryError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "limit", error.code()),
-                QueryError::Memory { .. }
-                | QueryError::Rows { .. }
-                | QueryError::Spill { .. }
-                | QueryError::Slow { .. }
-                | QueryError::Complex { .. } => {
-                    (StatusCode::UNPROCESSABLE_ENTITY, "limit", error.code())
-                }
-                QueryError::ReadOnly => (StatusCode::FORBIDDEN, "invalid", error.code()),
-                QueryError::Invalid { .. } | QueryError::Overflow { .. } => {
-                    (StatusCode::BAD_REQUEST, "invalid", error.code())
-                }
-                QueryError::Failed { .. } => {
-                    (StatusCode::INTERNAL_SERVER_ERROR, "internal", error.code())
-                }
-            },
+            ApiError::Query(error) => words_of_statement(error),
             ApiError::Method { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, "invalid", "method_not_allowed")
             }
@@ -235,37 +219,55 @@ impl ApiError {
             }
             ApiError::Crowded(_) => (StatusCode::SERVICE_UNAVAILABLE, "limit", "busy"),
             ApiError::Forbidden { .. } => (StatusCode::UNAUTHORIZED, "forbidden", "token"),
-            ApiError::Backup(error) => match error {
-                BackupError::Relative { .. }
-                | BackupError::Inside { .. }
-                | BackupError::Unusable { .. } => {
-                    (StatusCode::BAD_REQUEST, "invalid", "invalid_argument")
-                }
-                BackupError::Exists { .. } | BackupError::Lock(_) => {
-                    (StatusCode::CONFLICT, "conflict", "backup_busy")
-                }
-                BackupError::Disk(_)
-                | BackupError::Ledger(_)
-                | BackupError::Store(_)
-                | BackupError::Log(_)
-                | BackupError::Open(_)
-                | BackupError::Salvage(_)
-                | BackupError::DamagedPart { .. }
-                | BackupError::Stopped
-                | BackupError::None { .. }
-                | BackupError::Manifest { .. }
-                | BackupError::Newer { .. }
-                | BackupError::Outside { .. }
-                | BackupError::DamagedBackup { .. }
-                | BackupError::NotEmpty { .. } => {
-                    (StatusCode::INTERNAL_SERVER_ERROR, "internal", "backup")
-                }
-            },
+            ApiError::Backup(error) => words_of_backup(error),
             ApiError::Store(StoreError::Lookups { .. }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "index_behind")
             }
             ApiError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "store"),
         }
+    }
+}
+
+type Words = (StatusCode, &'static str, &'static str);
+
+fn words_of_statement(error: &QueryError) -> Words {
+    match error {
+        QueryError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "limit", error.code()),
+        QueryError::Memory { .. }
+        | QueryError::Rows { .. }
+        | QueryError::Spill { .. }
+        | QueryError::Slow { .. }
+        | QueryError::Complex { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "limit", error.code()),
+        QueryError::ReadOnly => (StatusCode::FORBIDDEN, "invalid", error.code()),
+        QueryError::Invalid { .. } | QueryError::Overflow { .. } => {
+            (StatusCode::BAD_REQUEST, "invalid", error.code())
+        }
+        QueryError::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal", error.code()),
+    }
+}
+
+fn words_of_backup(error: &BackupError) -> Words {
+    match error {
+        BackupError::Relative { .. }
+        | BackupError::Inside { .. }
+        | BackupError::Unusable { .. } => (StatusCode::BAD_REQUEST, "invalid", "invalid_argument"),
+        BackupError::Exists { .. } | BackupError::Lock(_) => {
+            (StatusCode::CONFLICT, "conflict", "backup_busy")
+        }
+        BackupError::Disk(_)
+        | BackupError::Ledger(_)
+        | BackupError::Store(_)
+        | BackupError::Log(_)
+        | BackupError::Open(_)
+        | BackupError::Salvage(_)
+        | BackupError::DamagedPart { .. }
+        | BackupError::Stopped
+        | BackupError::None { .. }
+        | BackupError::Manifest { .. }
+        | BackupError::Newer { .. }
+        | BackupError::Outside { .. }
+        | BackupError::DamagedBackup { .. }
+        | BackupError::NotEmpty { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "backup"),
     }
 }
 

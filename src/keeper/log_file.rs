@@ -23,7 +23,7 @@ pub async fn watch_log_file(chain: Arc<Chain>, mut shutdown: Shutdown) -> Result
             Ok(()) => {}
             Err(error @ wal::Error::Unnamed { .. }) => return Err(error),
             Err(error) => {
-                tracing::debug!(chain = %chain.name(), %error, "the log is not looked at")
+                tracing::debug!(chain = %chain.name(), %error, "the log is not looked at");
             }
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use headwater_storage::store::{Chain, Kept};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::clock;
 use crate::supervisor::on_cpu;
 
 use super::process::{Busy, Workers, signal_of};
@@ -127,7 +128,7 @@ impl Engine {
             sources,
             gaps: Vec::new(),
             config: self.config,
-            began: Instant::now(),
+            began: clock::now(),
             sent_bytes: 0,
             _permit: permit,
         };

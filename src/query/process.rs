@@ -1,7 +1,7 @@
 //! Worker processes: this same program under another name, at a lower priority, within a limit of
 //! the system on its memory. They end when their statement breaks a bound, and when the node ends.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Pair;
@@ -94,7 +94,8 @@ impl Workers {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let folder = self.scratch.join(format!("worker-{number}"));
         fs::create_dir_all(&folder)?;
-        let words = File::create(folder.join("words"))?;
+        let words = folder.join("words");
+        let words = OpenOptions::new().write(true).create(true).truncate(true).open(words)?;
         let (ours, theirs) = Pair::pair()?;
         ours.set_nonblocking(true)?;
         // The file that runs, also where an upgrade has put another in its place.
@@ -135,7 +136,9 @@ impl Workers {
     /// Ends the workers that wait.
     fn dismiss(&self) {
         let waiting = std::mem::take(&mut *lock(&self.idle));
-        waiting.into_iter().for_each(|worker| self.end(worker));
+        for worker in waiting {
+            self.end(worker);
+        }
     }
 
     fn end(&self, mut worker: Worker) {

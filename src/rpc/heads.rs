@@ -141,7 +141,7 @@ impl Endpoint {
         named.last = Some(claim.number);
         named.fault = fault;
         drop(named);
-        let Some(found) = fault else { return None };
+        let found = fault?;
         metrics::head_refused(self.name(), found.as_str());
         if is_new {
             tracing::warn!(provider = self.name(), "{found}");

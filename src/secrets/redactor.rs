@@ -262,15 +262,12 @@ fn unescaped(text: &str) -> Vec<u8> {
     while let Some((first, after)) = rest.split_first() {
         let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
         let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match value.filter(|_| *first == b'%') {
-            Some(value) => {
-                plain.push(value);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                plain.push(*first);
-                rest = after;
-            }
+        if let Some(value) = value.filter(|_| *first == b'%') {
+            plain.push(value);
+            rest = after.get(2..).unwrap_or_default();
+        } else {
+            plain.push(*first);
+            rest = after;
         }
     }
     plain
@@ -320,10 +317,13 @@ mod tests {
     fn what_a_url_holds_is_hidden_in_every_form() {
         let base64 = GeneralPurpose::new(&STANDARD, NO_PAD);
         for secret in SECRETS {
-            let percent: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let each = |form: &dyn Fn(u8) -> String| -> String {
+                secret.bytes().fold(String::new(), |text, byte| text + &form(byte))
+            };
+            let percent = each(&|byte| format!("%{byte:02x}"));
             let twice = percent.replace('%', "%25");
-            let json: String = secret.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
-            let html: String = secret.bytes().map(|byte| format!("&#{byte};")).collect();
+            let json = each(&|byte| format!("\\u{byte:04x}"));
+            let html = each(&|byte| format!("&#{byte};"));
             let upper = secret.to_ascii_uppercase();
             let forms = [secret, &percent, &twice, &json, &html, &upper];
             for form in forms {

@@ -196,7 +196,9 @@ mod tests {
         let remote = IpAddr::from([192, 0, 2, 1]);
         let mut tickets: Vec<Ticket> =
             (0..CONNECTIONS_EACH_MAX).map(|_| slots.admit(remote).unwrap()).collect();
-        tickets.iter().for_each(|ticket| ticket.slot.enter(Phase::Work));
+        for ticket in &tickets {
+            ticket.slot.enter(Phase::Work);
+        }
         assert!(slots.admit(remote).is_none());
         tickets.push(slots.admit(IpAddr::from([192, 0, 2, 2])).unwrap());
         assert_eq!(slots.alive(), CONNECTIONS_EACH_MAX + 1);

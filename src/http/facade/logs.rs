@@ -64,9 +64,11 @@ impl Facade {
             filter.to_sql(),
         );
         let logs = self.node.engine.logs(&statement, LOGS_MAX, LOGS_BYTES_MAX).await;
-        let logs = logs.map_err(|error| match error {
-            QueryError::Rows { rows_max } => CallError::TooMany { max: rows_max },
-            other => CallError::Query(other),
+        let logs = logs.map_err(|error| {
+            if let QueryError::Rows { rows_max } = error {
+                return CallError::TooMany { max: rows_max };
+            }
+            CallError::Query(error)
         })?;
         self.is_whole(range)?;
         logs.ok_or(CallError::TooBig { max: LOGS_BYTES_MAX })

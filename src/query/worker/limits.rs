@@ -1,5 +1,6 @@
 //! What a statement may look like before anything is planned: planners work by recursion over its
 //! operators, and some of what they do takes time that grows with the square of their number.
+#![expect(clippy::wildcard_enum_match_arm, reason = "other tokens are operators")]
 
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};

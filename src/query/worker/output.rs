@@ -1,6 +1,7 @@
 //! An answer as JSON, NDJSON, CSV, Arrow IPC or a table for people.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use arrow::array::RecordBatch;
@@ -139,7 +140,7 @@ fn as_table(outcome: &Outcome<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut line = |cells: &mut dyn Iterator<Item = String>| {
         let mut line = String::new();
         for (cell, width) in cells.zip(&widths) {
-            line.push_str(&format!("{cell:width$}  "));
+            let _infallible = write!(line, "{cell:width$}  ");
         }
         writeln!(out, "{}", line.trim_end())
     };

@@ -1,4 +1,5 @@
 //! `DataFusion`'s errors in our words.
+#![expect(clippy::wildcard_enum_match_arm, reason = "what is new there is a fault here")]
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -25,7 +26,6 @@ pub(super) fn planning(error: &DataFusionError) -> QueryError {
 }
 
 /// Of an error while a statement runs.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what is new there is a fault here")]
 pub(super) fn running(error: &DataFusionError) -> QueryError {
     let reason = plain(&error.strip_backtrace());
     match error.find_root() {

@@ -40,7 +40,6 @@ pub fn run(memory_bytes: usize, scratch: &Path) -> io::Result<()> {
     loop {
         let order: Order = node.hear()?.read_json(Kind::Order)?;
         let (ran, scratch) = (node.clone(), PathBuf::from(scratch));
-        #[expect(clippy::disallowed_methods, reason = "this process runs nothing else")]
         let task = runtime.spawn(async move { session::run(&ran, &order, &scratch).await });
         let failure = match runtime.block_on(task) {
             Ok(Ok(())) => None,

@@ -1,6 +1,7 @@
 //! Hashes, addresses and 256-bit numbers in comparisons, as people write them: a column of bytes
 //! with hex text, a 256-bit number with any number. What cannot be equal is an error and not an
 //! empty answer.
+#![expect(clippy::wildcard_enum_match_arm, reason = "what is not named stays as it is")]
 
 use alloy_primitives::U256;
 use arrow::datatypes::{DataType, FieldRef};
@@ -51,7 +52,6 @@ fn width(expr: &Expr, schema: &DFSchema) -> Result<Option<Width>> {
     Ok(width_of(&expr.to_field(schema)?.1))
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "other operators stay as they are")]
 fn comparison(op: &BinaryOperator) -> Option<Operator> {
     Some(match op {
         BinaryOperator::Eq => Operator::Eq,
@@ -64,7 +64,6 @@ fn comparison(op: &BinaryOperator) -> Option<Operator> {
     })
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "other operators stay as they are")]
 fn arithmetic(op: &BinaryOperator) -> Option<Kind> {
     Some(match op {
         BinaryOperator::Plus => Kind::Add,
@@ -151,7 +150,6 @@ fn fitting(expr: Expr, width: Width, column: &Expr, schema: &DFSchema) -> Result
 }
 
 /// A literal beside a 256-bit number.
-#[expect(clippy::wildcard_enum_match_arm, reason = "other types are written as text first")]
 fn of_literal(value: &ScalarValue, name: &str) -> Result<ScalarValue> {
     if value.is_null() {
         return Ok(ScalarValue::FixedSizeBinary(WIDTH, None));
@@ -171,7 +169,6 @@ fn of_literal(value: &ScalarValue, name: &str) -> Result<ScalarValue> {
 }
 
 /// A literal beside bytes of one length.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the engine refuses what is left")]
 fn bytes_of(value: ScalarValue, width: i32, name: &str) -> Result<ScalarValue> {
     let bytes = match &value {
         ScalarValue::Utf8(Some(text))

@@ -87,7 +87,7 @@ pub fn salvage(request: &SalvageRequest<'_>) -> Result<SalvageReport, SalvageErr
         Err(error) => return Err(error.into()),
     }
     salvage_ledger(request, &mut report)?;
-    if !(request.is_dry_run && !report.findings.is_empty()) {
+    if !request.is_dry_run || report.findings.is_empty() {
         // Before the rest is put right there is nothing to open.
         note_lost_records(request, &mut report)?;
     }
