@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use headwater_storage::model::BlockRange;
+
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::node::BackfillView;
