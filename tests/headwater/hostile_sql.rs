@@ -1,5 +1,6 @@
 //! Statements that were written to stop a node: each ends within its bounds, and capture, the API
 //! and the memory of the machine do not notice.
+#![expect(clippy::disallowed_methods, reason = "attackers and watchers are tasks of their own")]
 
 use std::fs;
 use std::io::Write;

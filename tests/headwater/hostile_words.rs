@@ -1,5 +1,6 @@
 //! What strangers write: it is shown cut, on one line and without our secrets, in every place.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,12 +49,15 @@ struct Echo {
 fn told(request: &Request<()>, body: &[u8]) -> String {
     let mut text = format!("{} {}\n", request.method(), request.uri());
     for (name, value) in request.headers() {
-        text += &format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()));
+        writeln!(text, "{name}: {}", String::from_utf8_lossy(value.as_bytes())).unwrap();
     }
     text += &String::from_utf8_lossy(body);
     for plain in [USER, PASSWORD, PATH_KEY, QUERY_KEY, QUERY_TOKEN] {
-        let percent: String = plain.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        text += &format!("\n{plain} {percent} {}", STANDARD.encode(plain));
+        write!(text, "\n{plain} ").unwrap();
+        for byte in plain.bytes() {
+            write!(text, "%{byte:02x}").unwrap();
+        }
+        write!(text, " {}", STANDARD.encode(plain)).unwrap();
     }
     text
 }
@@ -116,7 +120,7 @@ async fn visit(State(echo): State<Arc<Echo>>) -> &'static str {
     "{}"
 }
 
-async fn listen(router: Router, tasks: &mut Supervisor, listener: TcpListener) {
+fn listen(router: Router, tasks: &mut Supervisor, listener: TcpListener) {
     let _listening = listener.local_addr().unwrap();
     tasks.spawn("stranger", async move { axum::serve(listener, router).await });
 }
@@ -131,8 +135,8 @@ async fn strangers(tasks: &mut Supervisor) -> (Vec<String>, Arc<Echo>) {
     let elsewhere = format!("http://{}", there.local_addr().unwrap());
     let host = here.local_addr().unwrap();
     let echo = Arc::new(Echo { elsewhere, visits: AtomicUsize::new(0) });
-    listen(Router::new().fallback(answer).with_state(echo.clone()), tasks, here).await;
-    listen(Router::new().fallback(visit).with_state(echo.clone()), tasks, there).await;
+    listen(Router::new().fallback(answer).with_state(echo.clone()), tasks, here);
+    listen(Router::new().fallback(visit).with_state(echo.clone()), tasks, there);
     let url = |way: &&str| {
         format!(
             "http://{USER}:pa%24s%2Fw0rd-of-ours@{host}/{way}/{PATH_KEY}/rpc\

@@ -38,6 +38,7 @@ mod harness;
 mod heads;
 #[cfg(test)]
 mod hostile_http;
+#[cfg(test)]
 mod hostile_sql;
 #[cfg(test)]
 mod hostile_words;
@@ -69,6 +70,7 @@ mod scorecard;
 mod sinks;
 #[cfg(test)]
 mod statements;
+#[cfg(test)]
 mod traces;
 #[cfg(test)]
 mod ways_round;
