@@ -389,7 +389,7 @@ async fn a_backfill_takes_many_ranges_dates_and_a_configuration_and_says_before_
     assert!(counts.values().all(|count| count.most_at_once == 1), "one worker each: {counts:?}");
     // What is there is not fetched again, and not counted again.
     let (_, text) = backfill_with(&path, &["0:20", "--dry-run"]);
-    assert!(text.contains("0 blocks of chain devnet are missing"), "{text}");
+    assert!(text.contains("0 final blocks of chain devnet to download"), "{text}");
     let (code, text) = backfill_with(&path, &["0:20", "--chain", "elsewhere"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("no chain `elsewhere`"), "{text}");

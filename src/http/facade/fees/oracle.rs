@@ -33,7 +33,10 @@ pub(super) fn gas_price(chain: &Chain, is_wanted: &dyn Fn() -> bool) -> Result<u
 
 fn look(chain: &Chain, is_wanted: &dyn Fn() -> bool) -> Result<(u128, u128), CallError> {
     let last = Ends::of(chain).latest()?.number;
-    let range = BlockRange { first: (last + 1).saturating_sub(BLOCKS), last };
+    // A chain that is followed since a moment ago has fewer.
+    let followed = chain.with_state(|state| state.captured().iter().next_back());
+    let first = followed.filter(|range| range.contains(last)).map_or(last, |range| range.first);
+    let range = BlockRange { first: first.max((last + 1).saturating_sub(BLOCKS)), last };
     let found = of_each(chain, range, is_wanted, |block| {
         Ok((lowest_tips(block), block.header.base_fee_per_gas.unwrap_or_default()))
     })?;
