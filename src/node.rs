@@ -13,14 +13,14 @@ use headwater_storage::model::ChainName;
 use headwater_storage::store::{Chain, DataDir, Kept, OpenError, StoreError};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::capture::ChainConfig;
+use crate::capture::{ChainConfig, Source};
 use crate::config::{Config, DiskConfig};
 use crate::exit::Exit;
 use crate::forward::{
     self, Export, ExportStatus, ExportView, ExporterConfig, Forwarder, PartRunner, Runner, Station,
 };
 use crate::keeper::{self, Forgetting, Space, SpaceView};
-use crate::query::{Engine, QueryConfig};
+use crate::query::{Engine, ProviderRow, QueryConfig};
 use crate::rpc::{Keyring, PoolError};
 use crate::secrets::Secrets;
 use crate::supervisor::{Shutdown, Supervisor};
@@ -110,7 +110,12 @@ impl Node {
             chains.iter().map(|node| (node.chain.name().clone(), node.chain.log().durable()));
         data_dir.settle(ends.collect())?;
         let stores: Vec<Arc<Chain>> = chains.iter().map(|node| node.chain.clone()).collect();
-        let engine = engine(&data_dir, &stores, config.query)?;
+        let sources: Vec<(String, Source)> = chains
+            .iter()
+            .map(|node| (node.chain.name().to_string(), node.source.clone()))
+            .collect();
+        let engine = engine(&data_dir, &stores, config.query)?
+            .with_providers(move || provider_rows(&sources));
         let space = Arc::new(Space::new(data_dir.path(), config.disk));
         Ok(Node { data_dir, chains, exporters: Vec::new(), engine, space, keyring })
     }
@@ -329,4 +334,22 @@ fn engine(
     let scratch = data_dir.path().join("spill");
     RealDisk::scratch_folder(&scratch).map_err(OpenError::from)?;
     Ok(Engine::new(chains, config, &scratch))
+}
+
+/// The providers as rows of a table.
+fn provider_rows(sources: &[(String, Source)]) -> Vec<ProviderRow> {
+    let of_chain = |(chain, source): &(String, Source)| {
+        let chain = chain.clone();
+        source.pool().status().into_iter().map(move |endpoint| ProviderRow {
+            chain: chain.clone(),
+            name: endpoint.name,
+            requests: endpoint.requests,
+            latency_ms: endpoint.latency_ms,
+            blocks_behind: endpoint.blocks_behind,
+            used: endpoint.use_of_key.used,
+            left: endpoint.use_of_key.left,
+            last_error: endpoint.last_error,
+        })
+    };
+    sources.iter().flat_map(of_chain).collect()
 }

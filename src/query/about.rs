@@ -11,6 +11,27 @@ use headwater_storage::tables::Table;
 use super::source::{Source, signed};
 use super::wire::About;
 
+/// How a provider of a chain stands.
+#[derive(Clone, Debug)]
+pub struct ProviderRow {
+    /// The chain.
+    pub chain: String,
+    /// The provider's name, with its key's where it has several.
+    pub name: String,
+    /// Requests since the start.
+    pub requests: u64,
+    /// How long answers take, in milliseconds.
+    pub latency_ms: u64,
+    /// Blocks behind our head.
+    pub blocks_behind: u64,
+    /// Units of the quota that are used.
+    pub used: u64,
+    /// Units that are left.
+    pub left: Option<u64>,
+    /// What it said last when it failed.
+    pub last_error: Option<String>,
+}
+
 impl About {
     pub(super) fn schema(self) -> SchemaRef {
         let text = |name| Field::new(name, DataType::Utf8, false);
@@ -33,11 +54,26 @@ impl About {
                 number("last_block"),
                 number("blocks"),
             ],
+            About::Providers => vec![
+                text("chain"),
+                text("provider"),
+                number("requests"),
+                number("latency_ms"),
+                number("blocks_behind"),
+                number("units_used"),
+                number("units_left"),
+                Field::new("last_error", DataType::Utf8, true),
+            ],
         }))
     }
 
-    pub(super) fn rows(self, sources: &[Source]) -> Result<RecordBatch, ArrowError> {
+    pub(super) fn rows(
+        self,
+        sources: &[Source],
+        providers: &[ProviderRow],
+    ) -> Result<RecordBatch, ArrowError> {
         match self {
+            About::Providers => self.providers(providers),
             About::Chains => self.chains(sources),
             About::Gaps => self.gaps(sources),
         }
@@ -68,6 +104,23 @@ impl About {
             let numbers = rows.iter().map(|row| row.get(at).copied().flatten().map(signed));
             columns.push(Arc::new(numbers.collect::<Int64Array>()));
         }
+        RecordBatch::try_new(self.schema(), columns)
+    }
+
+    fn providers(self, rows: &[ProviderRow]) -> Result<RecordBatch, ArrowError> {
+        let numbers = |number: fn(&ProviderRow) -> Option<u64>| -> ArrayRef {
+            Arc::new(rows.iter().map(|row| number(row).map(signed)).collect::<Int64Array>())
+        };
+        let columns = vec![
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.chain))) as ArrayRef,
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.name))),
+            numbers(|row| Some(row.requests)),
+            numbers(|row| Some(row.latency_ms)),
+            numbers(|row| Some(row.blocks_behind)),
+            numbers(|row| Some(row.used)),
+            numbers(|row| row.left),
+            Arc::new(rows.iter().map(|row| row.last_error.as_deref()).collect::<StringArray>()),
+        ];
         RecordBatch::try_new(self.schema(), columns)
     }
 

@@ -12,8 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::clock;
 use crate::supervisor::on_cpu;
 
+use super::about::ProviderRow;
 use super::process::{Busy, Workers, signal_of};
-use super::source::Sources;
+use super::source::{Providers, Sources};
 use super::tail::{BYTES_MAX, TailCache};
 use super::wire::{Form, Frame, Gap, Kind, Order};
 use super::{Format, QueryConfig, QueryError};
@@ -27,6 +28,7 @@ const SIGKILL: i32 = 9;
 /// Answers statements over some chains.
 pub struct Engine {
     chains: Vec<(Arc<Chain>, Arc<TailCache>)>,
+    providers: Providers,
     config: QueryConfig,
     permits: Arc<Semaphore>,
     /// `eth_getLogs` has places of its own: long statements do not keep it waiting.
@@ -61,11 +63,22 @@ impl Engine {
         let chains = chains.iter().map(|chain| (chain.clone(), Arc::new(TailCache::default())));
         Engine {
             chains: chains.collect(),
+            providers: Arc::new(Vec::new),
             config,
             permits: Arc::new(Semaphore::new(config.concurrency.max(1))),
             permits_of_logs: Arc::new(Semaphore::new(config.concurrency.max(1))),
             workers: Arc::new(Workers::new(scratch, config.memory_bytes)),
         }
+    }
+
+    /// The same engine, with rows for the table `providers`.
+    #[must_use]
+    pub fn with_providers(
+        mut self,
+        providers: impl Fn() -> Vec<ProviderRow> + Send + Sync + 'static,
+    ) -> Engine {
+        self.providers = Arc::new(providers);
+        self
     }
 
     /// Runs a statement until the first piece of its answer is there.
@@ -101,7 +114,7 @@ impl Engine {
             };
             let permit = permits.clone().acquire_owned().await;
             let permit = permit.map_err(|error| failed(&error))?;
-            let sources = Arc::new(Sources::new(&self.chains));
+            let sources = Arc::new(Sources::new(&self.chains, self.providers.clone()));
             let order = Order {
                 sql: sql.to_owned(),
                 form,

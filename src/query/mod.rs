@@ -13,6 +13,7 @@ mod tail;
 mod wire;
 mod worker;
 
+pub use about::ProviderRow;
 pub use config::QueryConfig;
 pub use engine::{Answer, Engine};
 pub use error::QueryError;

@@ -14,6 +14,7 @@ use headwater_storage::model::{BlockRange, EventHead, Lsn, date_of};
 use headwater_storage::store::{Chain, Snapshot, StoreError};
 use headwater_storage::tables::{StoredBlock, Table, event_rows};
 
+use super::about::ProviderRow;
 use super::tail::TailCache;
 use super::wire::{Extent, Gap, PartFile, Question};
 
@@ -57,17 +58,20 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The chains of a statement.
-pub(super) struct Sources(Vec<Source>);
+/// Says how the providers stand.
+pub(super) type Providers = Arc<dyn Fn() -> Vec<ProviderRow> + Send + Sync>;
+
+/// The chains of a statement, and their providers.
+pub(super) struct Sources(Vec<Source>, Providers);
 
 impl Sources {
-    pub(super) fn new(chains: &[(Arc<Chain>, Arc<TailCache>)]) -> Sources {
+    pub(super) fn new(chains: &[(Arc<Chain>, Arc<TailCache>)], providers: Providers) -> Sources {
         let source = |(chain, tail): &(Arc<Chain>, Arc<TailCache>)| {
             let snapshot = chain.snapshot();
             tail.keep(&snapshot.tail);
             Source { snapshot, chain: chain.clone(), tail: tail.clone() }
         };
-        Sources(chains.iter().map(source).collect())
+        Sources(chains.iter().map(source).collect(), providers)
     }
 
     /// Each chain as of which record.
@@ -92,7 +96,7 @@ impl Sources {
                 (self.extent(*table, *numbers), rows, schema)
             }
             Question::About(table) => {
-                (Extent::default(), vec![table.rows(&self.0)?], table.schema())
+                (Extent::default(), vec![table.rows(&self.0, &(self.1)())?], table.schema())
             }
             Question::Records(records) => {
                 (Extent::default(), self.records(records)?, schema_of(Table::Blocks))

@@ -64,15 +64,18 @@ pub(super) enum About {
     Chains,
     /// One row per range that is not captured between a chain's first and last block.
     Gaps,
+    /// One row per provider and key of a chain; empty where no node runs.
+    Providers,
 }
 
 impl About {
-    pub(super) const ALL: [About; 2] = [About::Chains, About::Gaps];
+    pub(super) const ALL: [About; 3] = [About::Chains, About::Gaps, About::Providers];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             About::Chains => "chains",
             About::Gaps => "gaps",
+            About::Providers => "providers",
         }
     }
 }

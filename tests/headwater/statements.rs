@@ -44,6 +44,8 @@ async fn fees_are_those_of_the_receipts_and_values_are_numbers() {
     assert_eq!(rows, [json!({ "fees": due[0], "burned": due[1], "tips": due[2] })]);
     let rows = appliance.sql("select sum(value) as v, max(value) as m from transactions").await;
     assert_eq!(rows, [json!({ "v": value.to_string(), "m": largest.to_string() })]);
+    let rows = appliance.sql("select chain, provider, requests > 0 as asked from providers").await;
+    assert_eq!(rows, [json!({ "chain": "devnet", "provider": "p0", "asked": true })]);
     let last = chain.node.by_number(29).unwrap().transactions[3].clone();
     let rows = appliance
         .sql(&format!(
