@@ -10,6 +10,7 @@ mod orphans;
 mod output;
 mod prune;
 mod reason;
+mod rewrite;
 mod serve;
 mod session;
 mod table;

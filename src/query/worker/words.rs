@@ -7,19 +7,18 @@ use alloy_primitives::U256;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::metadata::FieldMetadata;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Cast, InList};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Sort,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::rewrite::expressions;
 use super::uint256::{self, Kind, WIDTH};
 
 /// The form of a time without seconds.
@@ -210,14 +209,7 @@ impl AnalyzerRule for WordLists {
 }
 
 fn of_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = merge_schema(&plan.inputs());
-    let names = NamePreserver::new(&plan);
-    let changed = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let changed = expr.transform_up(|expr| of_expr(expr, &schema))?;
-        Ok(changed.update_data(|expr| name.restore(expr)))
-    })?;
-    Ok(changed.update_data(|plan| match plan {
+    Ok(expressions(plan, of_expr)?.update_data(|plan| match plan {
         LogicalPlan::Sort(sort) => LogicalPlan::Sort(by_number(sort)),
         other => other,
     }))

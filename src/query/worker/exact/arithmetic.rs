@@ -6,17 +6,17 @@ use arrow::compute::kernels::numeric::{add, mul, neg, sub};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use crate::query::worker::rewrite::expressions;
 
 /// Replaces the operators, once the types of both sides are the same.
 #[derive(Debug)]
@@ -33,14 +33,7 @@ impl AnalyzerRule for Checked {
 }
 
 fn of_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = merge_schema(&plan.inputs());
-    let names = NamePreserver::new(&plan);
-    let changed = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let changed = expr.transform_up(|expr| of_expr(expr, &schema))?;
-        Ok(changed.update_data(|expr| name.restore(expr)))
-    })?;
-    changed.map_data(LogicalPlan::recompute_schema)
+    expressions(plan, of_expr)?.map_data(LogicalPlan::recompute_schema)
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "no other expression can overflow")]
