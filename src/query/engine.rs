@@ -280,8 +280,7 @@ impl Running {
         }
         if words.contains("has overflowed its stack") {
             return QueryError::Complex {
-                what: "nests deeper than there is room to plan it".to_owned(),
-                max: 0,
+                what: "is nested deeper than there is room to plan it".to_owned(),
                 fix: "write it with fewer operators inside of each other".to_owned(),
             };
         }

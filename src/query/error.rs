@@ -12,12 +12,10 @@ pub enum QueryError {
         reason: String,
     },
     /// Too large to plan.
-    #[error("the statement is too complex: it {what}, at most {max} are planned; {fix}")]
+    #[error("the statement is too complex: it {what}; {fix}")]
     Complex {
-        /// What it has, and how many.
+        /// What it has too much of, and the bound.
         what: String,
-        /// The bound.
-        max: usize,
         /// What to write instead.
         fix: String,
     },

@@ -1,9 +1,10 @@
 //! Worker processes: this same program under another name, at a lower priority, within a limit of
 //! the system on its memory. They end when their statement breaks a bound, and when the node ends.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream as Pair;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -92,8 +93,9 @@ impl Workers {
 
     fn start(&self) -> io::Result<Worker> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let folder = self.scratch.join(format!("worker-{number}"));
-        fs::create_dir_all(&folder)?;
+        // Of this process alone: the folder of all may be the system's for temporary files.
+        let folder = self.scratch.join(format!("headwater-sql-{}-{number}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&folder)?;
         let words = folder.join("words");
         let words = OpenOptions::new().write(true).create(true).truncate(true).open(words)?;
         let (ours, theirs) = Pair::pair()?;

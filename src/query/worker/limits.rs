@@ -55,8 +55,10 @@ pub(super) fn check(sql: &str, dialect: &dyn Dialect) -> Result<(), QueryError> 
     let tokens = Tokenizer::new(dialect, sql).tokenize();
     let tokens = tokens.map_err(|error| QueryError::Invalid { reason: error.to_string() })?;
     let size = size_of(&tokens);
-    let too_much =
-        |what: String, max, fix: &str| Err(QueryError::Complex { what, max, fix: fix.to_owned() });
+    let too_much = |what: String, max: usize, fix: &str| {
+        let what = format!("{what}, at most {max} are planned");
+        Err(QueryError::Complex { what, fix: fix.to_owned() })
+    };
     if size.tokens > TOKENS_MAX {
         let what = format!("has {} words and signs", size.tokens);
         return too_much(what, TOKENS_MAX, "ask in parts, or join with a list in a subquery");
